@@ -1,0 +1,235 @@
+# Makefile: builds, tests and installs QSM. One makefile, no recursion into directories.
+#
+#   make                 everything that gets installed, into build/
+#   make test            all tests, as CI runs them, with sanitizers (asan: the same)
+#   make unit | scenario | sim SEEDS=N | mutants | tidy      parts of it
+#   make demo            five hosts on this machine, a stream across them
+#   make install         DESTDIR= PREFIX=/usr/local
+#   make deps            the Debian packages that are missing
+#
+#   SAN=1 builds with sanitizers into build-asan/. MUTANT=name builds with one known mistake into
+#   build-mutant-name/: the simulator has to find it. BUILD=dir builds elsewhere.
+
+ifdef MUTANT
+BUILD ?= build-mutant-$(MUTANT)
+else ifdef SAN
+BUILD ?= build-asan
+else
+BUILD ?= build
+endif
+
+VERSION := $(shell sed -n 's/^\#\# \([0-9.]*\).*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+SEEDS ?= 500
+TEST_SEEDS ?= 60
+
+CC ?= cc
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+BASE = -std=c11 -D_GNU_SOURCE -DQSM_VERSION='"$(VERSION)"' -DQSM_SYSCONFDIR='"$(SYSCONFDIR)"' \
+       '-Duthash_fatal(message)=abort()' -MD -MP $(CFLAGS)
+ifdef SAN
+BASE += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=address,undefined
+else
+NO_UNDEFINED = -Wl,-z,defs
+endif
+ifdef MUTANT
+BASE += -DMUTANT_$(MUTANT)
+endif
+
+# pkg-config only runs when something is linked or compiled, that is after `make deps`.
+libs = $(shell pkg-config --libs $(1))
+PC_CFLAGS = $(eval PC_CFLAGS := $$(patsubst -I%,-isystem %,$$(shell pkg-config --cflags \
+            libevent libprotobuf-c libsystemd libconfuse sqlite3 smartcols jansson)))$(PC_CFLAGS)
+
+# ---- sources
+
+PROTOS := $(wildcard proto/*.proto)
+PB_C := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c)
+PB_H := $(PB_C:.c=.h)
+PB_O := $(PB_C:.c=.o)
+
+CORE_SRC := $(wildcard daemon/core/*.c) $(wildcard proto/*.c)
+BOTH_SRC := $(wildcard daemon/conf*.c daemon/log.c daemon/options.c daemon/trace.c)
+CMSD_SRC := $(wildcard daemon/cmsd*.c daemon/journal*.c)
+QSMD_SRC := $(filter-out $(CMSD_SRC) $(BOTH_SRC),$(wildcard daemon/*.c))
+CTL_SRC := $(wildcard client/qsmctl*.c client/output*.c)
+LIB_SRC := $(filter-out $(CTL_SRC),$(wildcard client/*.c))
+
+# A main of the simulator's directory is named *main.c. The checker knows nothing of the core.
+CHECK_SRC := $(wildcard tests/sim/check*.c)
+SIM_SRC := $(filter-out $(CHECK_SRC),$(wildcard tests/sim/*.c))
+SIM_MAIN := $(filter %main.c,$(SIM_SRC))
+SIM_PARTS := $(filter-out %main.c,$(SIM_SRC) $(CHECK_SRC)) $(wildcard daemon/session*.c)
+UNIT_SRC := $(wildcard tests/unit/*.c)
+SCENARIO_SRC := $(wildcard tests/scenario/*.c)
+
+objs = $(patsubst %.c,$(BUILD)/%.o,$(1))
+pics = $(patsubst %.c,$(BUILD)/pic/%.o,$(1))
+CORE_O := $(call objs,$(CORE_SRC)) $(PB_O)
+LIB_O := $(call pics,$(LIB_SRC) $(wildcard proto/*.c)) \
+         $(if $(wildcard proto/ipc.proto),$(BUILD)/pic/proto/ipc.pb-c.o)
+
+# ---- what gets built (what has no source yet is left out)
+
+CORE_A := $(BUILD)/libcore.a
+QSMD := $(if $(wildcard daemon/main.c),$(BUILD)/qsmd)
+CMSD := $(if $(wildcard daemon/cmsd.c),$(BUILD)/qsm-cmsd)
+CTL := $(if $(wildcard client/qsmctl.c),$(BUILD)/qsmctl)
+LIB := $(if $(wildcard client/qsmclient.c),$(BUILD)/libqsmclient.so $(BUILD)/libqsmclient.a)
+SIM := $(if $(SIM_MAIN),$(BUILD)/qsmsim)
+CHECKER := $(if $(wildcard tests/sim/check_main.c),$(BUILD)/qsmcheck)
+UNIT := $(if $(UNIT_SRC),$(BUILD)/unit-tests)
+SCENARIO := $(if $(SCENARIO_SRC),$(BUILD)/scenario-tests)
+# Helpers of the system tests: one program for each file.
+HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/*.c))
+
+all: $(QSMD) $(CMSD) $(CTL) $(LIB)
+tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(HELPERS)
+.PHONY: all tests test test-run demo demo-run unit scenario sim mutants tidy asan install deps clean
+.DELETE_ON_ERROR:
+
+$(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
+	@mkdir -p $(@D)
+	protoc-c --proto_path=$(<D) --c_out=$(@D) $<
+
+# Where "..." is looked for says who may know what; tests/tidy.sh checks the rest.
+INC = .
+$(BUILD)/daemon/%.o: INC = . daemon proto
+$(BUILD)/daemon/core/%.o: INC = . daemon/core proto
+$(BUILD)/client/%.o $(BUILD)/pic/%.o: INC = . client proto
+$(BUILD)/tests/unit/%.o: INC = . daemon daemon/core proto client tests/unit tests/sim
+$(BUILD)/tests/scenario/%.o: INC = . daemon daemon/core proto tests/scenario tests/sim
+$(BUILD)/tests/sim/%.o: INC = . daemon daemon/core proto tests/sim
+$(BUILD)/tests/sim/check%.o: INC = tests/sim
+$(BUILD)/tests/system/%.o: INC = client
+COMPILE = $(CC) $(BASE) $(WARN) $(INC:%=-iquote %) -isystem $(BUILD)/proto -isystem $(BUILD) $(PC_CFLAGS) -c -o $@ $<
+GENERATED = $(CC) $(BASE) -w -I$(BUILD)/proto $(PC_CFLAGS) -c -o $@ $<
+
+# The objects know the flags that they were made with, so that a change of them builds anew.
+FLAGS_FILE := $(BUILD)/flags
+FLAGS_NOW := $(CC) $(BASE) $(WARN) $(LDFLAGS)
+ifneq ($(FLAGS_NOW),$(file <$(FLAGS_FILE)))
+.PHONY: $(FLAGS_FILE)
+endif
+$(FLAGS_FILE):
+	$(shell mkdir -p $(@D))$(file >$@,$(FLAGS_NOW))@:
+
+$(BUILD)/%.pb-c.o: $(BUILD)/%.pb-c.c $(FLAGS_FILE) | $(PB_H)
+	$(GENERATED)
+$(BUILD)/pic/%.pb-c.o: $(BUILD)/%.pb-c.c $(FLAGS_FILE) | $(PB_H)
+	@mkdir -p $(@D)
+	$(GENERATED) -fPIC
+$(BUILD)/pic/%.o: %.c $(FLAGS_FILE) | $(PB_H)
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC
+$(BUILD)/%.o: %.c $(FLAGS_FILE) | $(PB_H)
+	@mkdir -p $(@D)
+	$(COMPILE)
+
+LINK = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
+
+$(CORE_A): $(CORE_O)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/qsmd: $(call objs,$(QSMD_SRC) $(BOTH_SRC)) $(CORE_A)
+	$(LINK) $(call libs,libevent_core libprotobuf-c libconfuse libsystemd)
+
+$(BUILD)/qsm-cmsd: $(call objs,$(CMSD_SRC) $(BOTH_SRC)) $(CORE_A)
+	$(LINK) $(call libs,libevent_core libprotobuf-c libconfuse libsystemd sqlite3)
+
+$(BUILD)/libqsmclient.so: $(LIB_O) client/qsmclient.map
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libqsmclient.so.0 $(NO_UNDEFINED) \
+	    -Wl,--version-script=client/qsmclient.map -o $@ $(LIB_O) $(call libs,libprotobuf-c)
+
+$(BUILD)/libqsmclient.a: $(LIB_O)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/qsmctl: $(call objs,$(CTL_SRC)) $(BUILD)/libqsmclient.a
+	$(LINK) $(call libs,libprotobuf-c smartcols jansson)
+
+$(BUILD)/qsmsim: $(call objs,$(SIM_MAIN) $(SIM_PARTS)) $(CORE_A)
+	$(LINK) $(call libs,libprotobuf-c) -lm
+
+$(BUILD)/qsmcheck: $(call objs,$(CHECK_SRC))
+	$(LINK)
+
+$(BUILD)/unit-tests: $(call objs,$(UNIT_SRC) $(BOTH_SRC) \
+        $(wildcard daemon/session*.c daemon/journal_sqlite.c daemon/udp.c) \
+        $(filter-out tests/sim/check_main.c,$(CHECK_SRC)) $(LIB_SRC)) $(CORE_A)
+	$(LINK) $(call libs,check libprotobuf-c libconfuse libsystemd sqlite3) -lm
+
+$(BUILD)/scenario-tests: $(call objs,$(SCENARIO_SRC) $(SIM_PARTS)) $(CORE_A)
+	$(LINK) $(call libs,check libprotobuf-c) -lm
+
+$(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(filter %.a,$(LIB))
+	$(LINK) $(call libs,libprotobuf-c)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- tests
+
+# Each step says PASS or FAIL for every test; tests/run.sh counts them and closes with the sums.
+test: deps
+	@$(MAKE) --no-print-directory test-run
+test-run:
+	+@MAKE="$(MAKE)" BUILD=$(BUILD) SEEDS=$(TEST_SEEDS) tests/run.sh $(STEPS)
+
+# tests/run.sh makes a plain build and one with sanitizers, and runs all it can on the latter.
+asan: test
+
+unit: $(UNIT)
+	$(UNIT)
+scenario: $(SCENARIO)
+	$(SCENARIO)
+sim: $(SIM)
+	$(SIM) --seeds $(SEEDS) --jobs $(shell nproc)
+mutants:
+	+SEEDS=$(SEEDS) MAKE="$(MAKE)" tests/mutants.sh
+tidy: $(CORE_A) all
+	BUILD=$(BUILD) tests/tidy.sh
+
+demo: deps
+	@$(MAKE) --no-print-directory demo-run
+demo-run: all tests
+	BUILD=$(BUILD) tests/system/demo.sh
+
+deps:
+	@packaging/deps.sh
+
+# ---- installation
+
+sbin := $(DESTDIR)$(PREFIX)/sbin
+bin := $(DESTDIR)$(PREFIX)/bin
+lib := $(DESTDIR)$(PREFIX)/lib
+include := $(DESTDIR)$(PREFIX)/include
+man := $(DESTDIR)$(PREFIX)/share/man
+etc := $(DESTDIR)$(SYSCONFDIR)/qsm
+FILL = sed -e 's|@prefix@|$(PREFIX)|g' -e 's|@sysconfdir@|$(SYSCONFDIR)|g' -e 's|@version@|$(VERSION)|g'
+
+install: all
+	install -d $(sbin) $(bin) $(lib)/pkgconfig $(lib)/systemd/system $(lib)/sysusers.d \
+	    $(lib)/sysctl.d $(include) $(man)/man1 $(man)/man3 $(man)/man5 $(man)/man7 $(man)/man8 $(etc)
+	install -m 755 $(QSMD) $(CMSD) $(sbin)
+	install -m 755 $(CTL) $(bin)
+	install -m 755 $(BUILD)/libqsmclient.so $(lib)/libqsmclient.so.0
+	ln -sf libqsmclient.so.0 $(lib)/libqsmclient.so
+	install -m 644 $(BUILD)/libqsmclient.a $(lib)
+	install -m 644 client/qsmclient.h $(include)
+	$(FILL) client/libqsmclient.pc.in >$(lib)/pkgconfig/libqsmclient.pc
+	for unit in qsmd qsm-cmsd; do \
+	    $(FILL) packaging/systemd/$$unit.service.in >$(lib)/systemd/system/$$unit.service || exit 1; \
+	    test -e $(etc)/$$unit.conf || install -m 644 config/$$unit.conf $(etc) || exit 1; \
+	done
+	install -m 644 packaging/sysusers.d/qsm.conf $(lib)/sysusers.d
+	install -m 644 packaging/sysctl.d/60-qsm.conf $(lib)/sysctl.d
+	for page in man/*.[0-9]; do \
+	    install -m 644 $$page $(man)/man$${page##*.} || exit 1; \
+	done
+
+clean:
+	rm -rf build build-asan build-mutant-* $(BUILD)

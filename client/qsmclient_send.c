@@ -1,0 +1,200 @@
+/* qsmclient_send: messages on their way to the daemon. A message is copied once, into the open data
+ * frame; the daemon's grants say how much of a group it can take. */
+#include "qsmclient_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FEED_ROOM_BYTES 4096u /* a feed is offered at least so much when it is granted */
+
+void outstanding_add(struct qsm *q, int64_t count)
+{
+    q->outstanding += (uint64_t)count;
+    q->settled = q->outstanding == 0;
+}
+
+void group_stop_sending(struct qsm *q, struct qsm_group *g)
+{
+    if (g->starved)
+        TAILQ_REMOVE(&q->starved, g, starved_next);
+    if (g->feeding)
+        TAILQ_REMOVE(&q->feeds, g, feed_next);
+    g->starved = g->feeding = false;
+    g->granted = false;
+    g->grant = g->needed = 0;
+    outstanding_add(q, -(int64_t)(g->sent - g->done));
+    g->done = g->sent;
+}
+
+/* Says that a message waits that the grant has no room for. Small ones fit in what the daemon
+ * renews by itself. */
+static void need_grant(struct qsm *q, struct qsm_group *g, size_t cost)
+{
+    if (cost < NEED_COST_MIN || cost <= g->needed)
+        return;
+    if (output_need(q, g->id, cost) == 0)
+        g->needed = cost;
+}
+
+static int starve(struct qsm *q, struct qsm_group *g, size_t cost)
+{
+    g->starved_cost = cost;
+    if (!g->starved) {
+        g->starved = true;
+        TAILQ_INSERT_TAIL(&q->starved, g, starved_next);
+    }
+    return -EAGAIN;
+}
+
+static int token_add(struct qsm_group *g, uint64_t token)
+{
+    if (g->token_count == g->token_size) {
+        size_t size = g->token_size ? 2 * g->token_size : 64;
+        struct token *ring = malloc(size * sizeof(*ring));
+        if (!ring)
+            return -ENOMEM;
+        for (size_t i = 0; i < g->token_count; i++)
+            ring[i] = g->tokens[(g->token_first + i) % g->token_size];
+        free(g->tokens);
+        g->tokens = ring;
+        g->token_size = size;
+        g->token_first = 0;
+    }
+    struct token *t = &g->tokens[(g->token_first + g->token_count) % g->token_size];
+    t->k = g->sent + 1;
+    t->token = token;
+    g->token_count++;
+    return 0;
+}
+
+static int send_message(struct qsm *q, struct qsm_group *g, const void *data, size_t bytes,
+                        const uint64_t *token)
+{
+    if (q->lost)
+        return -ENOTCONN;
+    if (!(g->mode & QSM_SEND))
+        return -EBADF;
+    if (bytes > QSM_MESSAGE_MAX)
+        return -EMSGSIZE;
+    size_t cost = bytes + MESSAGE_COST;
+    if (!g->granted || output_full(q))
+        return starve(q, g, cost);
+    if (cost > g->grant) {
+        need_grant(q, g, cost);
+        return starve(q, g, cost);
+    }
+    uint8_t *room = output_room(q, bytes);
+    if (!room || (token && token_add(g, *token) < 0))
+        return -ENOMEM;
+    if (bytes > 0)
+        memcpy(room, data, bytes);
+    output_add(q, g->id, bytes);
+    g->grant -= cost;
+    g->sent++;
+    outstanding_add(q, 1);
+    return 0;
+}
+
+int qsm_send(struct qsm *q, struct qsm_group *g, const void *data, size_t bytes)
+{
+    return send_message(q, g, data, bytes, NULL);
+}
+
+int qsm_send_complete(struct qsm *q, struct qsm_group *g, const void *data, size_t bytes,
+                      uint64_t token)
+{
+    return send_message(q, g, data, bytes, &token);
+}
+
+int qsm_feed(struct qsm *q, struct qsm_group *g, qsm_make *make, void *ctx)
+{
+    if (make && !(g->mode & QSM_SEND))
+        return -EBADF;
+    g->make = make;
+    g->make_ctx = ctx;
+    if (make && !g->feeding)
+        TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
+    if (!make && g->feeding)
+        TAILQ_REMOVE(&q->feeds, g, feed_next);
+    g->feeding = make != NULL;
+    return 0;
+}
+
+/* Offers the feed room for one message. False: it is dry. */
+static bool feed_once(struct qsm *q, struct qsm_group *g, bool *ret_again)
+{
+    size_t grant = (size_t)g->grant - MESSAGE_COST;
+    size_t wants = g->starved_cost ? g->starved_cost - MESSAGE_COST : FEED_ROOM_BYTES;
+    uint8_t *buffer = output_room(q, wants < grant ? wants : grant);
+    size_t room = output_room_left(q), needs = 0;
+
+    if (!buffer)
+        return true;
+    if (room > grant)
+        room = grant;
+    q->depth++;
+    q->calls++;
+    long n = g->make(g->make_ctx, buffer, room, &needs);
+    q->depth--;
+    if (n >= 0) {
+        assert((size_t)n <= room);
+        output_add(q, g->id, (size_t)n);
+        g->grant -= (size_t)n + MESSAGE_COST;
+        g->sent++;
+        g->starved_cost = 0;
+        outstanding_add(q, 1);
+        *ret_again = true;
+        return true;
+    }
+    if (n != -ENOBUFS || needs > QSM_MESSAGE_MAX || needs <= room)
+        return false;
+    g->starved_cost = needs + MESSAGE_COST;
+    if (needs <= grant)
+        *ret_again = true;
+    else
+        need_grant(q, g, g->starved_cost);
+    return true;
+}
+
+void pull_feeds(struct qsm *q)
+{
+    struct qsm_group *g;
+    size_t idle = 0, count = 0;
+
+    TAILQ_FOREACH (g, &q->feeds, feed_next) {
+        count++;
+    }
+    while (idle < count && !output_full(q) && (g = TAILQ_FIRST(&q->feeds))) {
+        bool again = false;
+        TAILQ_REMOVE(&q->feeds, g, feed_next);
+        TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
+        idle++;
+        if (!g->granted || g->grant <= MESSAGE_COST || g->grant < g->starved_cost)
+            continue;
+        if (!feed_once(q, g, &again)) {
+            TAILQ_REMOVE(&q->feeds, g, feed_next);
+            g->feeding = false;
+            count--;
+        }
+        if (again)
+            idle = 0;
+    }
+}
+
+int qsm_flush(struct qsm *q, int timeout_ms)
+{
+    int64_t deadline = deadline_after(timeout_ms);
+
+    if (q->depth > 0)
+        return -EDEADLK;
+    int error = wait_for(q, &q->settled, deadline);
+    if (error == -ETIMEDOUT)
+        return error;
+    if (q->unknown) {
+        q->unknown = false;
+        return error == -ENOTCONN ? error : -EIO;
+    }
+    return error;
+}

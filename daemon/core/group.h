@@ -1,0 +1,101 @@
+/* group: what a node knows of a group: where it maps to (places), who is in it, and for groups that
+ * are open here their modes, the feed and the numbers of this node's messages. Messages are numbered
+ * per group across views. A message, or each fragment of a large one, is a unit; units are counted
+ * likewise and are what becomes stable. */
+#ifndef QSM_GROUP_H
+#define QSM_GROUP_H
+
+#include <uthash.h>
+#include "context.h"
+#include "view.h"
+
+struct channel_out;
+
+/* A region that the group maps to. */
+struct place {
+    struct view *view; /* a reference */
+    uint32_t slot;
+    struct channel_out *channel; /* not owned; NULL: not sent to yet, or nobody else is there */
+    uint64_t unit_stable;        /* units stable in this region; counts while channel is set */
+};
+
+struct group {
+    UT_hash_handle by_name, by_gid;
+    char *name;
+    uint32_t gid;    /* 0: the CMS has not said */
+    uint32_t handle; /* GROUP_NO_HANDLE: not open here */
+    uint64_t epoch;  /* group view installed */
+    uint32_t *members;
+    uint32_t member_count;
+    struct place *places;
+    uint32_t place_count;
+
+    unsigned want;      /* modes that the shell asked for */
+    unsigned asked;     /* modes that the CMS was told */
+    unsigned installed; /* modes in the view */
+    bool refused;
+
+    struct feed feed;
+    bool waits;      /* passed over: waits for room under a ticket */
+    TAILQ_ENTRY(group) waiting;
+    bool dry;        /* the feed said so; node_ready makes it false */
+    uint64_t sent, stable;            /* numbers of messages: fully sent, and told stable */
+    uint64_t unit_sent, unit_stable;  /* units */
+    /* Messages that were sent but are not stable, as (last unit) in a ring buffer by number. */
+    uint64_t *last_units;
+    size_t last_units_room; /* a power of two, or 0 */
+
+    struct message pending; /* pulled, not wholly sent; body NULL: none */
+    uint32_t index, count;  /* next fragment of pending; count 1: not fragmented */
+    uint32_t fragment_bytes;
+    bool voided;            /* cut off by a boundary once */
+};
+
+#define GROUP_NO_HANDLE UINT32_MAX
+
+struct groups {
+    struct context *ctx; /* not owned */
+    struct group *by_name, *by_gid;
+    struct group **handles; /* by handle, NULL: free */
+    uint32_t handle_count, handle_room;
+    uint32_t open;
+};
+
+void groups_init(struct groups *gs, struct context *ctx);
+void groups_done(struct groups *gs);
+
+struct group *groups_by_name(struct groups *gs, const char *name);
+struct group *groups_by_gid(struct groups *gs, uint32_t gid);
+struct group *groups_by_handle(struct groups *gs, uint32_t handle); /* NULL: no such */
+
+/* The group of that name, made when it is not known. */
+struct group *groups_add(struct groups *gs, const char *name);
+/* Gives the group its id from the CMS. */
+void groups_set_gid(struct groups *gs, struct group *g, uint32_t gid);
+/* Takes a handle for the group. -ENOSPC: NODE_GROUPS_MAX. */
+int groups_take_handle(struct groups *gs, struct group *g);
+/* Gives the handle back. The group itself stays while it has a gid or numbers. */
+void groups_drop_handle(struct groups *gs, struct group *g);
+/* The CMS no longer knows the group: forgets its id, and the group when nothing here needs it. */
+void groups_forget(struct groups *gs, struct group *g);
+/* Forgets every id, place and number: this node starts anew under another id. */
+void groups_reset(struct groups *gs);
+
+void group_add_place(struct group *g, struct view *v, uint32_t slot);
+void group_remove_place(struct group *g, uint32_t rid);
+/* Members anew from the places; true when they differ from before. */
+bool group_refresh_members(struct group *g);
+bool group_has_member(const struct group *g, uint32_t node_id);
+
+/* The message with the next number is wholly sent with unit g->unit_sent: sent counts up. */
+void group_sent(struct group *g);
+/* Units up to this are stable in all regions: counts messages that are stable by that. Returns
+ * whether g->stable moved. */
+bool group_units_stable(struct group *g, uint64_t unit);
+/* Least unit that is stable in all the regions that the group was sent to. */
+uint64_t group_least_stable(const struct group *g);
+
+/* Whether name is 1 to 255 bytes of printable UTF-8 without spaces. */
+bool group_name_valid(const char *name);
+
+#endif

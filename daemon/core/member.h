@@ -1,0 +1,93 @@
+/* member: the CMS client on every node: the link, admission, what this node wants of groups, and the
+ * epochs that the CMS installs. Applying an INSTALL is in member_install.c. */
+#ifndef QSM_MEMBER_H
+#define QSM_MEMBER_H
+
+#include "context.h"
+#include "group.h"
+#include "peer.h"
+#include "recv.h"
+#include "ring.h"
+#include "send.h"
+#include "vote.h"
+
+#define LINK_PING_US 500000
+#define LINK_SILENT_US 3000000    /* without a byte from the CMS: connects anew */
+#define LINK_LEAVE_US 1000000     /* without the CMS: leaves an attempt before the vote */
+#define LINK_OUT_MAX (64u << 20)  /* bytes waiting for the link */
+#define PROBES_MAX 16
+#define PROBE_TRIES 4
+#define PROBE_EVERY_US 100000
+#define STOP_PATIENCE_US 800000   /* for own messages to become stable */
+#define STOP_MAX_US 1000000
+
+/* A region as installed. */
+struct region {
+    UT_hash_handle hh; /* by rid */
+    uint32_t rid;
+    struct view *view; /* a reference */
+};
+
+/* A node that the CMS has asked about. */
+struct probe {
+    uint64_t id; /* the CMS's; 0: free */
+    uint32_t node, address, tries;
+    uint64_t at_us;
+};
+
+struct member {
+    struct context *ctx; /* not owned, and so the next seven */
+    struct groups *groups;
+    struct peers *peers;
+    struct send *send;
+    struct recv *recv;
+    struct ring *ring;
+    struct vote *vote;
+    struct recovery *recovery;
+
+    struct region *regions;
+    bool up, welcome, reset, stopping, said_bye;
+    uint64_t term;
+    uint64_t incarnation, requests;
+    uint8_t *in, *out;          /* bytes of the link */
+    size_t in_used, in_room, out_used, out_room, out_sent;
+    uint64_t heard_us, down_us, stop_us;
+    struct timer ping, watch, probe_timer, stop;
+    struct probe probes[PROBES_MAX];
+    struct source probe_source, probe_ack_source;
+    uint32_t probe_acks[PROBES_MAX]; /* node ids to be answered */
+    uint32_t probe_ack_count;
+    uint64_t suspect_us;        /* when the last suspicion was told */
+    bool dirty;                 /* some group's wants differ from what the CMS was told */
+};
+
+void member_init(struct member *m, struct context *ctx);
+void member_done(struct member *m);
+
+void member_link_up(struct member *m);
+void member_link_down(struct member *m);
+int member_link_receive(struct member *m, const uint8_t *bytes, size_t count);
+size_t member_link_pull(struct member *m, uint8_t *out, size_t room);
+
+/* g->want changed. */
+void member_want(struct member *m, struct group *g);
+void member_stop(struct member *m);
+bool member_stopped(const struct member *m);
+
+/* Another node did not answer on the ring. */
+void member_suspect(void *member, uint32_t node_id);
+/* Another node probes this one: an answer goes out. */
+void member_answer_probe(struct member *m, uint32_t from);
+/* The answer to a probe by this node. */
+void member_probe_ack(struct member *m, uint32_t from);
+
+/* Queues a message to the CMS. */
+void member_say(void *member, const Qsm__NodeToCms *m);
+
+/* member_install.c: applies an epoch, or a full state. False: it does not fit what is installed. */
+bool member_install(struct member *m, const Qsm__Install *in);
+/* This node was expelled: forgets all but what clients want. */
+void member_expelled(struct member *m);
+void member_forget_regions(struct member *m);
+
+#endif

@@ -1,0 +1,379 @@
+/* member_install: what an INSTALL changes on a node. The order matters: first what the old epoch
+ * proved is told, then the new views are put in place, then clients hear of them, then senders go
+ * on. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "member.h"
+
+struct installing {
+    struct member *m;
+    const Qsm__Install *in;
+    struct group **touched; /* groups with a place in a region whose view ends or begins */
+    size_t touched_count, touched_room;
+};
+
+static struct region *region_find(const struct member *m, uint32_t rid)
+{
+    struct region *r;
+    HASH_FIND(hh, m->regions, &rid, sizeof rid, r);
+    return r;
+}
+
+static void region_delete(struct member *m, struct region *r)
+{
+    HASH_DEL(m->regions, r);
+    view_unref(r->view);
+    free(r);
+}
+
+void member_forget_regions(struct member *m)
+{
+    struct region *r, *next;
+    HASH_ITER(hh, m->regions, r, next)
+    {
+        region_delete(m, r);
+    }
+}
+
+/* ---- the old views end */
+
+static void touch(struct installing *it, struct group *g)
+{
+    if (it->touched_count == it->touched_room) {
+        it->touched_room = it->touched_room ? it->touched_room * 2 : 64;
+        it->touched = context_grow(it->touched, it->touched_room, sizeof it->touched[0]);
+    }
+    it->touched[it->touched_count++] = g;
+}
+
+/* "Cut off by a boundary its fragments are void, and it is sent again in the next view." */
+static void void_pending(struct group *g)
+{
+    if (g->pending.body == NULL || g->count <= 1) {
+        return;
+    }
+    g->voided |= g->index > 0;
+#ifndef MUTANT_boundary_inside
+    g->index = 0;
+#endif
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        struct channel_out *ch = g->places[i].channel;
+        if (ch != NULL && ch->busy == g) {
+            ch->busy = NULL;
+        }
+    }
+}
+
+static void end_view(struct installing *it, struct region *r)
+{
+    struct member *m = it->m;
+    for (uint32_t slot = 0; slot < r->view->group_count; slot++) {
+        struct group *g = groups_by_gid(m->groups, r->view->groups[slot]);
+        assert(g != NULL);
+        if (g->unit_sent > g->unit_stable) {
+            send_settle(m->send, g); /* the votes proved it */
+        }
+        void_pending(g);
+        touch(it, g);
+    }
+    send_close(m->send, r->rid);
+    for (uint32_t slot = 0; slot < r->view->group_count; slot++) {
+        group_remove_place(groups_by_gid(m->groups, r->view->groups[slot]), r->rid);
+    }
+}
+
+static bool same_view(const struct region *r, const Qsm__Region *in)
+{
+    return r->view->epoch == in->epoch && r->view->member_count == in->n_member;
+}
+
+static const Qsm__Region *find_in(const Qsm__Install *in, uint32_t rid)
+{
+    for (size_t i = 0; i < in->n_region; i++) {
+        if (in->region[i]->rid == rid) {
+            return in->region[i];
+        }
+    }
+    return NULL;
+}
+
+static void end_views(struct installing *it)
+{
+    struct member *m = it->m;
+    struct region *r, *next;
+    HASH_ITER(hh, m->regions, r, next)
+    {
+        const Qsm__Region *now = find_in(it->in, r->rid);
+        bool gone = it->in->full && now == NULL;
+        for (size_t i = 0; i < it->in->n_region_gone; i++) {
+            gone |= it->in->region_gone[i] == r->rid;
+        }
+        if (gone || (now != NULL && !same_view(r, now))) {
+            end_view(it, r);
+            region_delete(m, r);
+        }
+    }
+}
+
+/* ---- the new ones begin */
+
+static bool ascending(const uint32_t *list, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        if (list[i - 1] >= list[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool begin_view(struct installing *it, const Qsm__Region *in)
+{
+    struct member *m = it->m;
+    if (region_find(m, in->rid) != NULL) {
+        return true; /* full: it was installed before */
+    }
+    if (in->n_member == 0 || in->n_member > VIEW_MEMBERS_MAX ||
+        !ascending(in->member, in->n_member) || in->datagram_bytes < WIRE_DATAGRAM_MIN ||
+        in->datagram_bytes > WIRE_DATAGRAM_MAX || in->ring_size == 0) {
+        return false;
+    }
+    struct region *r = context_alloc(1, sizeof *r);
+    r->rid = in->rid;
+    r->view = view_new(in->rid, in->epoch, in->member, (uint32_t)in->n_member, in->group,
+                       (uint32_t)in->n_group);
+    r->view->address = in->address;
+    r->view->datagram_bytes = in->datagram_bytes;
+    r->view->rcvbuf_bytes = in->rcvbuf_bytes;
+    r->view->ring_size = in->ring_size;
+    r->view->replicas = in->cache_replicas;
+    HASH_ADD(hh, m->regions, rid, sizeof r->rid, r);
+    for (uint32_t slot = 0; slot < in->n_group; slot++) {
+        struct group *g = groups_by_gid(m->groups, in->group[slot]);
+        if (g == NULL) {
+            return false;
+        }
+        group_add_place(g, r->view, slot);
+        touch(it, g);
+    }
+    return true;
+}
+
+static void install_peers(struct member *m, const Qsm__Install *in)
+{
+    if (in->full) {
+        peers_done(m->peers);
+    }
+    for (size_t i = 0; i < in->n_gone; i++) {
+        peers_remove(m->peers, in->gone[i]);
+    }
+    for (size_t i = 0; i < in->n_peer; i++) {
+        peers_add(m->peers, in->peer[i]->id, in->peer[i]->name, in->peer[i]->address);
+    }
+}
+
+static bool install_names(struct member *m, const Qsm__Install *in)
+{
+    for (size_t i = 0; i < in->n_group; i++) {
+        if (!group_name_valid(in->group[i]->name) || in->group[i]->gid == 0) {
+            return false;
+        }
+        struct group *g = groups_add(m->groups, in->group[i]->name);
+        if (g->gid != in->group[i]->gid) {
+            groups_set_gid(m->groups, g, in->group[i]->gid);
+            context_trace(m->ctx, "name g=%u name=%s", g->gid, g->name);
+        }
+    }
+    return true;
+}
+
+/* ---- clients hear of it */
+
+static void trace_view(struct context *c, const struct group *g)
+{
+    if (!context_traced(c)) {
+        return;
+    }
+    char line[4096];
+    size_t at = 0;
+    for (uint32_t i = 0; i < g->member_count && at + 16 < sizeof line; i++) {
+        at += (size_t)snprintf(line + at, sizeof line - at, i ? ",%u" : "%u", g->members[i]);
+    }
+    line[at] = '\0';
+    context_trace(c, "view g=%u ep=%llu m=%s", g->gid, (unsigned long long)g->epoch, line);
+}
+
+static void group_event(struct member *m, const struct group *g, enum group_event_kind kind)
+{
+    if (g->handle == GROUP_NO_HANDLE) {
+        return;
+    }
+    struct group_event e = {.kind = kind,
+                            .group = g->handle,
+                            .epoch = g->epoch,
+                            .members = g->members,
+                            .member_count = g->member_count};
+    m->ctx->up.group(m->ctx->up.ctx, &e);
+}
+
+static void tell_view(struct member *m, struct group *g, uint64_t epoch)
+{
+    bool was = (g->installed & NODE_RECV) != 0, is = group_has_member(g, m->ctx->id);
+    if (g->epoch == epoch && was == is) {
+        return;
+    }
+    g->epoch = epoch;
+    g->installed = (g->installed & NODE_SEND) | (is ? NODE_RECV : 0);
+    if (is) {
+        trace_view(m->ctx, g);
+        group_event(m, g, GROUP_VIEW);
+    } else if (was) {
+        context_trace(m->ctx, "left g=%u ep=%llu", g->gid, (unsigned long long)epoch);
+        group_event(m, g, GROUP_LEFT);
+    }
+}
+
+static void drop_unused(struct member *m, struct group *g)
+{
+    if (g->want == 0 && (g->installed & NODE_RECV) == 0 && g->sent == g->stable &&
+        g->pending.body == NULL) {
+        groups_drop_handle(m->groups, g);
+    }
+}
+
+static void install_groups(struct installing *it)
+{
+    struct member *m = it->m;
+    for (size_t i = 0; i < it->touched_count; i++) {
+        group_refresh_members(it->touched[i]);
+    }
+    for (size_t i = 0; i < it->in->n_group; i++) {
+        struct group *g = groups_by_gid(m->groups, it->in->group[i]->gid);
+        tell_view(m, g, it->in->group[i]->epoch);
+    }
+}
+
+static void install_senders(struct member *m, const Qsm__Install *in)
+{
+    for (size_t i = 0; i < in->n_sender; i++) {
+        struct group *g = groups_by_gid(m->groups, in->sender[i]->gid);
+        if (in->sender[i]->node != m->ctx->id || g == NULL) {
+            continue;
+        }
+        bool was = (g->installed & NODE_SEND) != 0;
+        if (in->sender[i]->on && !was) {
+            g->installed |= NODE_SEND;
+            group_event(m, g, GROUP_SENDABLE);
+        } else if (!in->sender[i]->on && was) {
+            g->installed &= ~(unsigned)NODE_SEND;
+            send_forget(m->send, g);
+        }
+    }
+}
+
+/* ---- the own region, the senders */
+
+static void move_region(struct member *m)
+{
+    struct view *own = NULL;
+    struct region *r, *next;
+    HASH_ITER(hh, m->regions, r, next)
+    {
+        if (view_rank(r->view, m->ctx->id) != VIEW_NO_RANK) {
+            own = r->view;
+        }
+    }
+    if (own != m->recv->view) {
+        recv_move(m->recv, own);
+        ring_move(m->ring, own);
+    }
+}
+
+static void relink_senders(struct member *m)
+{
+    struct group *g, *next;
+    HASH_ITER(by_name, m->groups->by_name, g, next)
+    {
+        if (g->installed & NODE_SEND) {
+            send_link(m->send, g);
+        }
+    }
+    send_resume(m->send);
+}
+
+static void forget_gone(struct member *m, const Qsm__Install *in)
+{
+    for (size_t i = 0; i < in->n_group_gone; i++) {
+        struct group *g = groups_by_gid(m->groups, in->group_gone[i]);
+        if (g != NULL && g->place_count == 0) {
+            tell_view(m, g, m->ctx->epoch);
+            groups_forget(m->groups, g);
+        }
+    }
+}
+
+bool member_install(struct member *m, const Qsm__Install *in)
+{
+    struct context *c = m->ctx;
+    if (in->tag == NULL || (!in->full && in->previous != c->epoch)) {
+        return false;
+    }
+    struct installing it = {.m = m, .in = in};
+    vote_install(m->vote);
+    bool ok = install_names(m, in);
+    if (ok) {
+        end_views(&it);
+        install_peers(m, in);
+        for (size_t i = 0; i < in->n_region && ok; i++) {
+            ok = begin_view(&it, in->region[i]);
+        }
+    }
+    if (ok) {
+        c->epoch = in->tag->epoch;
+        c->stats.views_installed++;
+        /* The move keeps numbers by group id, so it comes while old groups are still known. */
+        install_groups(&it);
+        move_region(m);
+        install_senders(m, in);
+        forget_gone(m, in);
+        relink_senders(m);
+        struct group *g, *next;
+        HASH_ITER(by_name, m->groups->by_name, g, next)
+        {
+            drop_unused(m, g);
+        }
+        m->dirty = true;
+    }
+    free(it.touched);
+    return ok;
+}
+
+void member_expelled(struct member *m)
+{
+    struct context *c = m->ctx;
+    vote_install(m->vote);
+    struct group *g, *next;
+    HASH_ITER(by_name, m->groups->by_name, g, next)
+    {
+        if (g->handle == GROUP_NO_HANDLE) {
+            continue;
+        }
+        if (g->sent > g->stable) {
+            context_trace(c, "unknown g=%u n=%llu", g->gid, (unsigned long long)g->sent);
+            c->up.stable(c->up.ctx, g->handle, g->sent, true);
+        }
+        group_event(m, g, GROUP_EXPELLED);
+    }
+    send_done(m->send);
+    recv_move(m->recv, NULL);
+    ring_move(m->ring, NULL);
+    member_forget_regions(m);
+    groups_reset(m->groups);
+    peers_done(m->peers);
+    c->id = 0;
+    c->epoch = 0;
+    m->incarnation = context_random(c) | 1;
+    m->dirty = true;
+}

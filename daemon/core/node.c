@@ -1,0 +1,524 @@
+/* node: the data node's API. It dispatches; the protocol is in the modules that it owns. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "context.h"
+#include "group.h"
+#include "member.h"
+#include "node.h"
+#include "peer.h"
+#include "recovery.h"
+#include "recv.h"
+#include "ring.h"
+#include "send.h"
+#include "vote.h"
+
+struct node {
+    struct context ctx;
+    struct groups groups;
+    struct peers peers;
+    struct send send;
+    struct recv recv;
+    struct recovery recovery;
+    struct ring ring;
+    struct vote vote;
+    struct member member;
+};
+
+/* A sender asks for a token of a region: true when this node leads that region's ring. */
+static bool ask_self(void *ctx, const struct view *v)
+{
+    struct node *n = ctx;
+    if (n->ring.view != v || !ring_leads(&n->ring)) {
+        return false;
+    }
+    ring_want(&n->ring);
+    return true;
+}
+
+struct node *node_new(const struct node_config *config, const struct upcalls *upcalls,
+                      uint64_t now_us)
+{
+    struct node *n = context_alloc(1, sizeof *n);
+    context_init(&n->ctx, config, upcalls, now_us);
+    n->ctx.stats.store_bytes_max = config->pool_bytes;
+    n->ctx.stats.reassembly_bytes_max = config->reassembly_bytes;
+    n->ctx.stats.held_packets_max = HELD_MAX;
+    n->ctx.stats.repair_queue_max = REPAIR_QUEUE_MAX;
+    groups_init(&n->groups, &n->ctx);
+    peers_init(&n->peers);
+    send_init(&n->send, &n->ctx, &n->groups, &n->peers);
+    n->send.ask_self = ask_self;
+    n->send.ask_ctx = n;
+    recv_init(&n->recv, &n->ctx, &n->groups);
+    recovery_init(&n->recovery, &n->ctx, &n->send, &n->recv, &n->peers);
+    ring_init(&n->ring, &n->ctx, &n->send, &n->recv, &n->peers, &n->recovery);
+    n->ring.suspect = member_suspect;
+    n->ring.suspect_ctx = &n->member;
+    vote_init(&n->vote, &n->ctx, &n->groups, &n->send, &n->recv, &n->peers, &n->recovery);
+    n->vote.say = member_say;
+    n->vote.say_ctx = &n->member;
+    member_init(&n->member, &n->ctx);
+    n->member.groups = &n->groups;
+    n->member.peers = &n->peers;
+    n->member.send = &n->send;
+    n->member.recv = &n->recv;
+    n->member.ring = &n->ring;
+    n->member.vote = &n->vote;
+    n->member.recovery = &n->recovery;
+    return n;
+}
+
+void node_free(struct node *n)
+{
+    if (n == NULL) {
+        return;
+    }
+    member_done(&n->member);
+    vote_done(&n->vote);
+    ring_done(&n->ring);
+    recovery_done(&n->recovery);
+    recv_done(&n->recv);
+    send_done(&n->send);
+    groups_done(&n->groups);
+    peers_done(&n->peers);
+    context_done(&n->ctx);
+    free(n);
+}
+
+/* ---- datagrams in: a table by kind */
+
+struct arrival {
+    struct wire_outer outer;
+    enum net_class net;
+    const uint8_t *data; /* the whole datagram */
+    size_t bytes;
+    struct reader body;
+};
+
+/* A packet or a word on one of our region's channels; in a view to come it is held. */
+static bool ours(struct node *n, const struct arrival *a, const struct channel_id *id)
+{
+    const struct view *v = n->recv.view;
+    if (id->epoch > n->ctx.epoch) {
+        recv_hold(&n->recv, id->epoch, a->net, a->data, a->bytes);
+        return false;
+    }
+    if (v == NULL || v->rid != id->rid || v->epoch != id->epoch || id->sender == n->ctx.id) {
+        n->ctx.stats.packets_dropped_unknown++;
+        return false;
+    }
+    return true;
+}
+
+static bool on_packet(struct node *n, struct arrival *a)
+{
+    struct wire_packet p;
+    if (!wire_read_packet(&a->body, &p)) {
+        return false;
+    }
+    if (ours(n, a, &p.channel)) {
+        recv_packet(&n->recv, &p, a->body.at, reader_left(&a->body), a->outer.node_id,
+                    a->outer.kind == WIRE_REPAIR);
+        struct channel_in *ch = recv_find(&n->recv, p.channel.sender);
+        if (ch != NULL) {
+            ring_notice(&n->ring, ch);
+        }
+    }
+    return true;
+}
+
+static bool on_proxy(struct node *n, struct arrival *a)
+{
+    struct wire_proxy p;
+    if (!wire_read_proxy(&a->body, &p)) {
+        return false;
+    }
+    vote_proxy(&n->vote, &p);
+    return true;
+}
+
+static bool on_token(struct node *n, struct arrival *a)
+{
+    struct wire_slice s;
+    if (!wire_read_slice(&a->body, &s)) {
+        return false;
+    }
+    ring_receive(&n->ring, &s, a->outer.node_id);
+    return true;
+}
+
+static bool on_token_ack(struct node *n, struct arrival *a)
+{
+    struct wire_token_ack t;
+    if (!wire_read_token_ack(&a->body, &t)) {
+        return false;
+    }
+    ring_receive_ack(&n->ring, &t, a->outer.node_id);
+    return true;
+}
+
+static bool on_ask(struct node *n, struct arrival *a)
+{
+    struct wire_ask ask;
+    if (!wire_read_ask(&a->body, &ask)) {
+        return false;
+    }
+    const struct view *v = n->ring.view;
+    if (v != NULL && v->rid == ask.rid && v->epoch == ask.epoch) {
+        ring_want(&n->ring);
+    }
+    return true;
+}
+
+static bool on_ack(struct node *n, struct arrival *a)
+{
+    struct wire_ack ack;
+    if (!wire_read_ack(&a->body, &ack)) {
+        return false;
+    }
+    send_ack(&n->send, &ack);
+    recovery_resend(&n->recovery, &ack);
+    return true;
+}
+
+static bool on_beacon(struct node *n, struct arrival *a)
+{
+    struct wire_beacon b;
+    if (!wire_read_beacon(&a->body, &b) || b.rel > b.last) {
+        return false;
+    }
+    if (ours(n, a, &b.channel)) {
+        struct channel_in *ch = recv_channel(&n->recv, b.channel.sender);
+        recv_learn(ch, b.last, b.rel);
+        ring_notice(&n->ring, ch);
+        ring_beacon(&n->ring, b.channel.sender);
+    }
+    return true;
+}
+
+static bool on_fetch(struct node *n, struct arrival *a)
+{
+    struct wire_fetch f;
+    if (!wire_read_fetch(&a->body, &f)) {
+        return false;
+    }
+    recovery_fetch(&n->recovery, &f);
+    return true;
+}
+
+static bool on_fetch_num(struct node *n, struct arrival *a)
+{
+    struct wire_fetch_num f;
+    if (!wire_read_fetch_num(&a->body, &f)) {
+        return false;
+    }
+    vote_fetch_num(&n->vote, &f);
+    return true;
+}
+
+static bool on_probe(struct node *n, struct arrival *a)
+{
+    uint32_t id = (uint32_t)read_u64(&a->body);
+    if (!a->body.bad && id == n->ctx.id) {
+        member_answer_probe(&n->member, a->outer.node_id);
+    }
+    return !a->body.bad;
+}
+
+static bool on_probe_ack(struct node *n, struct arrival *a)
+{
+    member_probe_ack(&n->member, a->outer.node_id);
+    return true;
+}
+
+static const struct {
+    enum net_class net;
+    bool (*receive)(struct node *n, struct arrival *a); /* false: malformed */
+} KINDS[WIRE_KINDS] = {
+    [WIRE_DATA] = {NET_DATA, on_packet},
+    [WIRE_REPAIR] = {NET_REPAIR, on_packet},
+    [WIRE_PROXY] = {NET_REPAIR, on_proxy},
+    [WIRE_TOKEN] = {NET_CONTROL, on_token},
+    [WIRE_TOKEN_ACK] = {NET_CONTROL, on_token_ack},
+    [WIRE_ASK] = {NET_CONTROL, on_ask},
+    [WIRE_ACK] = {NET_CONTROL, on_ack},
+    [WIRE_BEACON] = {NET_CONTROL, on_beacon},
+    [WIRE_FETCH] = {NET_CONTROL, on_fetch},
+    [WIRE_FETCH_NUM] = {NET_CONTROL, on_fetch_num},
+    [WIRE_PROBE] = {NET_CONTROL, on_probe},
+    [WIRE_PROBE_ACK] = {NET_CONTROL, on_probe_ack},
+};
+
+static uint64_t *counter_of(struct node_stats *s, enum wire_bad bad)
+{
+    switch (bad) {
+    case WIRE_BAD_LENGTH:
+        return &s->datagrams_bad_length;
+    case WIRE_BAD_MAGIC:
+        return &s->datagrams_bad_magic;
+    case WIRE_BAD_VERSION:
+        return &s->datagrams_bad_version;
+    case WIRE_BAD_CLUSTER:
+        return &s->datagrams_bad_cluster;
+    default:
+        return &s->datagrams_bad_kind;
+    }
+}
+
+static void receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes)
+{
+    struct arrival a = {.net = net, .data = data, .bytes = bytes};
+    struct node_stats *s = &n->ctx.stats;
+    a.body = (struct reader){.at = data, .end = data + bytes};
+    enum wire_bad bad = bytes > WIRE_DATAGRAM_MAX
+                            ? WIRE_BAD_LENGTH
+                            : wire_read_outer(&a.body, n->ctx.cluster, &a.outer);
+    if (bad != WIRE_OK) {
+        ++*counter_of(s, bad);
+        return;
+    }
+    if (KINDS[a.outer.kind].receive == NULL || KINDS[a.outer.kind].net != net) {
+        s->datagrams_bad_kind++;
+        return;
+    }
+    if (n->ctx.id == 0 || a.outer.node_id == n->ctx.id) {
+        s->datagrams_own += n->ctx.id != 0;
+        return;
+    }
+    if (!KINDS[a.outer.kind].receive(n, &a)) {
+        s->datagrams_malformed++;
+    }
+}
+
+void node_receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes,
+                  uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    receive(n, net, data, bytes);
+    vote_check(&n->vote);
+}
+
+/* ---- datagrams out */
+
+bool node_pull(struct node *n, enum net_class lowest, struct datagram *ret, uint64_t now_us)
+{
+    static const enum net_class NET_OF[OUT_CLASSES] = {
+        [OUT_TOKEN] = NET_CONTROL,  [OUT_FLUSH] = NET_CONTROL, [OUT_BEACON] = NET_CONTROL,
+        [OUT_REPAIR] = NET_REPAIR, [OUT_DATA] = NET_DATA,
+    };
+    n->ctx.now_us = now_us;
+    if (n->ctx.id == 0) {
+        return false;
+    }
+    for (int i = 0; i < OUT_CLASSES && NET_OF[i] <= lowest; i++) {
+        struct feed *f;
+        while ((f = sink_turn(&n->ctx.sinks[i])) != NULL) {
+            struct source *s = (struct source *)(void *)f; /* its first member */
+            if (s->build(s->ctx, ret)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+uint32_t node_listen_address(const struct node *n)
+{
+    return n->recv.view != NULL ? n->recv.view->address : 0;
+}
+
+/* ---- time */
+
+uint64_t node_deadline(struct node *n)
+{
+    return timers_next(&n->ctx.timers);
+}
+
+void node_expire(struct node *n, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    timers_expire(&n->ctx.timers, now_us);
+    vote_check(&n->vote);
+}
+
+/* ---- the link */
+
+void node_link_up(struct node *n, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    member_link_up(&n->member);
+}
+
+void node_link_down(struct node *n, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    member_link_down(&n->member);
+}
+
+/* What was held for views that are installed now. */
+static void replay(struct node *n)
+{
+    struct held_packet *h;
+    while ((h = recv_unhold(&n->recv, n->ctx.epoch)) != NULL) {
+        receive(n, h->net, h->bytes, h->size);
+        free(h);
+    }
+}
+
+int node_link_receive(struct node *n, const uint8_t *bytes, size_t count, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    int error = member_link_receive(&n->member, bytes, count);
+    replay(n);
+    vote_check(&n->vote);
+    return error;
+}
+
+size_t node_link_pull(struct node *n, uint8_t *out, size_t room, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    return member_link_pull(&n->member, out, room);
+}
+
+bool node_link_reset(struct node *n)
+{
+    bool reset = n->member.reset;
+    n->member.reset = false;
+    return reset;
+}
+
+/* ---- groups */
+
+int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us,
+              uint32_t *ret_group)
+{
+    n->ctx.now_us = now_us;
+    if (!group_name_valid(name) || mode == 0 || (mode & ~(unsigned)(NODE_RECV | NODE_SEND))) {
+        return -EINVAL;
+    }
+    struct group *g = groups_add(&n->groups, name);
+    int error = groups_take_handle(&n->groups, g);
+    if (error < 0) {
+        return error;
+    }
+    g->want |= mode;
+    g->refused = false;
+    member_want(&n->member, g);
+    *ret_group = g->handle;
+    return 0;
+}
+
+void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    struct group *g = groups_by_handle(&n->groups, group);
+    if (g == NULL) {
+        return;
+    }
+    g->want &= ~mode;
+    member_want(&n->member, g);
+    if (g->want == 0 && g->installed == 0 && (g->asked == 0 || g->refused)) {
+        g->refused = false;
+        groups_drop_handle(&n->groups, g);
+    }
+}
+
+void node_ready(struct node *n, uint32_t group, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    struct group *g = groups_by_handle(&n->groups, group);
+    if (g != NULL) {
+        send_ready(&n->send, g);
+    }
+}
+
+void node_stop(struct node *n, uint64_t now_us)
+{
+    n->ctx.now_us = now_us;
+    member_stop(&n->member);
+}
+
+bool node_stopped(const struct node *n)
+{
+    return member_stopped(&n->member);
+}
+
+/* ---- looking in */
+
+uint32_t node_id(const struct node *n)
+{
+    return n->ctx.id;
+}
+
+uint64_t node_epoch(const struct node *n)
+{
+    return n->ctx.epoch;
+}
+
+bool node_linked(const struct node *n)
+{
+    return n->member.up && n->member.welcome;
+}
+
+const struct node_peer *node_find_peer(const struct node *n, uint32_t id)
+{
+    return peers_find(&n->peers, id);
+}
+
+const struct node_stats *node_stats(struct node *n)
+{
+    return &n->ctx.stats;
+}
+
+void node_each_region(struct node *n, void (*f)(void *ctx, const struct node_region_info *),
+                      void *ctx)
+{
+    struct region *r, *next;
+    HASH_ITER(hh, n->member.regions, r, next)
+    {
+        const struct view *v = r->view;
+        struct node_region_info info = {.rid = r->rid,
+                                        .epoch = v->epoch,
+                                        .address = v->address,
+                                        .members = v->members,
+                                        .member_count = v->member_count,
+                                        .group_count = v->group_count,
+                                        .ours = v == n->recv.view};
+        const struct channel_out *ch = send_find(&n->send, r->rid);
+        if (ch != NULL) {
+            info.sent = ch->last;
+            info.stable = ch->stable;
+            info.rel = ch->rel;
+            info.inflight_bytes = ch->inflight_bytes;
+            info.window_bytes = send_window(ch);
+        }
+        f(ctx, &info);
+    }
+}
+
+void node_each_group(struct node *n, void (*f)(void *ctx, const struct node_group_info *),
+                     void *ctx)
+{
+    struct group *g, *next;
+    HASH_ITER(by_name, n->groups.by_name, g, next)
+    {
+        struct node_group_info info = {.name = g->name,
+                                       .gid = g->gid,
+                                       .epoch = g->epoch,
+                                       .mode = g->installed,
+                                       .members = g->members,
+                                       .member_count = g->member_count,
+                                       .region_count = g->place_count,
+                                       .sent = g->sent,
+                                       .stable = g->stable};
+        f(ctx, &info);
+    }
+}
+
+bool node_idle(const struct node *n)
+{
+    return send_idle(&n->send) && recv_idle(&n->recv) && !n->vote.active &&
+           n->recovery.queued == 0;
+}

@@ -1,0 +1,33 @@
+/* range: a set of packet numbers, kept as sorted disjoint ranges that do not touch. */
+#ifndef QSM_RANGE_H
+#define QSM_RANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct range {
+    uint64_t from, to; /* both included */
+};
+
+struct ranges {
+    struct range *list; /* owned; sorted, disjoint, not touching */
+    size_t count, room;
+};
+
+void ranges_init(struct ranges *r);
+void ranges_done(struct ranges *r);
+
+/* Adds from..to (from <= to), merging with what is there. */
+void ranges_add(struct ranges *r, uint64_t from, uint64_t to);
+
+/* Takes from..to out; numbers that are not in the set do not matter. */
+void ranges_remove(struct ranges *r, uint64_t from, uint64_t to);
+
+bool ranges_contain(const struct ranges *r, uint64_t number);
+
+/* Calls back for each maximal gap within from..to, lowest first, until the callback says false. */
+void ranges_gaps(const struct ranges *r, uint64_t from, uint64_t to,
+                 bool (*gap)(void *ctx, uint64_t from, uint64_t to), void *ctx);
+
+#endif

@@ -1,0 +1,567 @@
+/* recv: channels in. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "recv.h"
+
+void recv_init(struct recv *r, struct context *ctx, struct groups *groups)
+{
+    memset(r, 0, sizeof *r);
+    r->ctx = ctx;
+    r->groups = groups;
+    TAILQ_INIT(&r->held);
+}
+
+struct channel_in *recv_find(const struct recv *r, uint32_t sender)
+{
+    struct channel_in *ch;
+    HASH_FIND(hh, r->channels, &sender, sizeof sender, ch);
+    return ch;
+}
+
+struct channel_in *recv_channel(struct recv *r, uint32_t sender)
+{
+    struct channel_in *ch = recv_find(r, sender);
+    if (ch != NULL) {
+        return ch;
+    }
+    assert(r->view != NULL);
+    ch = context_alloc(1, sizeof *ch);
+    ch->recv = r;
+    ch->sender = sender;
+    ch->rank = view_rank(r->view, sender);
+    ch->streams = context_alloc(r->view->group_count, sizeof ch->streams[0]);
+    store_init(&ch->store);
+    ranges_init(&ch->have);
+    HASH_ADD(hh, r->channels, sender, sizeof ch->sender, ch);
+    r->ctx->stats.channels_in++;
+    return ch;
+}
+
+static void drop_partial(struct channel_in *ch)
+{
+    if (ch->partial.body != NULL) {
+        ch->recv->ctx->stats.reassembly_bytes -= ch->partial.bytes;
+        buf_unref(ch->partial.body);
+        ch->partial = (struct partial){0};
+    }
+}
+
+static void channel_free(struct recv *r, struct channel_in *ch)
+{
+    HASH_DEL(r->channels, ch);
+    drop_partial(ch);
+    r->ctx->stats.store_bytes -= ch->store.body_bytes;
+    r->ctx->stats.channels_in--;
+    store_done(&ch->store);
+    ranges_done(&ch->have);
+    free(ch->streams);
+    free(ch);
+}
+
+static void leave_view(struct recv *r)
+{
+    struct channel_in *ch, *next;
+    HASH_ITER(hh, r->channels, ch, next)
+    {
+        channel_free(r, ch);
+    }
+    free(r->by_slot);
+    r->by_slot = NULL;
+    view_unref(r->view);
+    r->view = NULL;
+}
+
+void recv_done(struct recv *r)
+{
+    leave_view(r);
+    struct held_packet *h;
+    while ((h = recv_unhold(r, UINT64_MAX)) != NULL) {
+        free(h);
+    }
+}
+
+static uint32_t slot_of(const struct group *g, const struct view *v)
+{
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        if (g->places[i].view == v) {
+            return g->places[i].slot;
+        }
+    }
+    return UINT32_MAX;
+}
+
+/* Numbers go on: a stream of the old view is known in the new one when its group is in both. */
+static void carry_numbers(struct recv *fresh, const struct recv *old)
+{
+    struct channel_in *ch, *next;
+    HASH_ITER(hh, old->channels, ch, next)
+    {
+        struct channel_in *to = NULL;
+        for (uint32_t slot = 0; slot < old->view->group_count; slot++) {
+            const struct group *g = groups_by_gid(fresh->groups, old->view->groups[slot]);
+            uint32_t now = g != NULL ? slot_of(g, fresh->view) : UINT32_MAX;
+            if (ch->streams[slot].delivered == 0 || now == UINT32_MAX) {
+                continue;
+            }
+            to = to != NULL ? to : recv_channel(fresh, ch->sender);
+            to->streams[now].delivered = ch->streams[slot].delivered;
+            to->streams[now].seen = ch->streams[slot].delivered;
+        }
+    }
+}
+
+void recv_move(struct recv *r, struct view *v)
+{
+    struct recv fresh = *r;
+    fresh.view = NULL;
+    fresh.channels = NULL;
+    fresh.by_slot = NULL;
+    if (v != NULL) {
+        fresh.view = view_ref(v);
+        fresh.rank = view_rank(v, r->ctx->id);
+        fresh.by_slot = context_alloc(v->group_count, sizeof fresh.by_slot[0]);
+        for (uint32_t i = 0; i < v->group_count; i++) {
+            fresh.by_slot[i] = groups_by_gid(r->groups, v->groups[i]);
+            assert(fresh.by_slot[i] != NULL);
+        }
+        if (r->view != NULL) {
+            carry_numbers(&fresh, r);
+        }
+    }
+    leave_view(r);
+    r->view = fresh.view;
+    r->rank = fresh.rank;
+    r->by_slot = fresh.by_slot;
+    r->channels = fresh.channels;
+    struct channel_in *ch, *next;
+    HASH_ITER(hh, r->channels, ch, next)
+    {
+        ch->recv = r;
+    }
+}
+
+/* ---- delivery */
+
+static void deliver(struct channel_in *ch, uint32_t slot, uint64_t number, struct buf *body,
+                    const uint8_t *data, uint32_t bytes)
+{
+    struct recv *r = ch->recv;
+    struct context *c = r->ctx;
+    struct group *g = r->by_slot[slot];
+    struct stream *st = &ch->streams[slot];
+#ifdef MUTANT_join_point
+    if (st->first == 0 && st->delivered == 0 && number > 1) {
+        st->first = st->delivered = number;
+        return;
+    }
+#endif
+    if (st->first == 0) {
+        context_trace(c, "base g=%u s=%u n=%llu", g->gid, ch->sender,
+                      (unsigned long long)(number - 1));
+    }
+    st->delivered = number;
+    if (st->first == 0) {
+        st->first = number;
+    }
+    if (g->handle == GROUP_NO_HANDLE || !(g->installed & NODE_RECV)) {
+        return;
+    }
+    c->stats.messages_delivered++;
+    if (context_traced(c)) {
+        context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, ch->sender,
+                      (unsigned long long)number, (unsigned long long)g->epoch,
+                      (unsigned long long)context_hash(data, bytes), bytes);
+    }
+    struct delivery d = {.group = g->handle,
+                         .sender = ch->sender,
+                         .number = number,
+                         .epoch = g->epoch,
+                         .body = body,
+                         .data = data,
+                         .bytes = bytes};
+    c->up.deliver(c->up.ctx, &d);
+}
+
+/* Adds piece index of a large message; true when it is whole now. Pieces come in order, and again
+ * from the start when the message was cut off by a boundary and is sent again. */
+static bool add_piece(struct channel_in *ch, uint32_t slot, uint64_t number, uint32_t index,
+                      uint32_t count, const uint8_t *payload, uint16_t bytes)
+{
+    struct partial *pa = &ch->partial;
+    struct node_stats *stats = &ch->recv->ctx->stats;
+    if (index == 0) {
+        drop_partial(ch);
+        uint64_t room = (uint64_t)count * bytes;
+        if (room == 0 || room > MESSAGE_MAX + (uint64_t)WIRE_DATAGRAM_MAX) {
+            stats->datagrams_malformed++;
+            return false;
+        }
+        *pa = (struct partial){.body = buf_new(room), .slot = slot, .count = count,
+                               .number = number};
+    }
+    if (pa->body == NULL || pa->slot != slot || pa->number != number || pa->next != index ||
+        pa->count != count || pa->bytes + (uint64_t)bytes > pa->body->size) {
+        return false; /* a piece of a void message */
+    }
+    memcpy(pa->body->data + pa->bytes, payload, bytes);
+    pa->bytes += bytes;
+    stats->reassembly_bytes += bytes;
+    return ++pa->next == count;
+}
+
+static void deliver_partial(struct channel_in *ch)
+{
+    struct partial *pa = &ch->partial;
+    deliver(ch, pa->slot, pa->number, pa->body, pa->body->data, pa->bytes);
+    drop_partial(ch);
+}
+
+static void process_record(struct channel_in *ch, struct packet *p, const struct record *rec)
+{
+    struct stream *st = &ch->streams[rec->slot];
+    uint64_t number = rec->number != 0 ? rec->number : st->seen + 1;
+    if (ch->recv->by_slot[rec->slot]->place_count > 1) {
+        store_mark(p, rec->slot, number, 0);
+    }
+    if (number <= st->delivered) { /* a proxy was faster */
+        st->seen = rec->index + 1 == rec->count ? number : st->seen;
+        return;
+    }
+    if (rec->flags & RECORD_FRAGMENT) {
+        if (add_piece(ch, rec->slot, number, rec->index, rec->count, rec->payload,
+                      rec->payload_bytes)) {
+            st->seen = number;
+            deliver_partial(ch);
+        }
+        return;
+    }
+    st->seen = number;
+    deliver(ch, rec->slot, number, p->body, rec->payload, rec->payload_bytes);
+}
+
+static void drop_body(struct channel_in *ch, struct packet *p, const char *why)
+{
+    struct context *c = ch->recv->ctx;
+    if (p->body == NULL) {
+        return;
+    }
+    c->stats.store_bytes -= p->body->size;
+    store_free_body(&ch->store, p);
+    if (context_traced(c)) {
+        context_trace(c, "drop s=%u r=%u v=%llu q=%llu why=%s", ch->sender, ch->recv->view->rid,
+                      (unsigned long long)ch->recv->view->epoch, (unsigned long long)p->seq, why);
+    }
+}
+
+/* Early release: those who don't cache a packet drop it once all its cachers hold it. */
+static void thin_out(struct channel_in *ch)
+{
+    struct recv *r = ch->recv;
+    uint64_t upto = ch->cached_all < ch->prefix ? ch->cached_all : ch->prefix;
+    while (ch->thinned < upto) {
+        struct packet *p = store_find(&ch->store, ++ch->thinned);
+        if (p != NULL && p->body != NULL && !view_caches(r->view, r->rank, ch->rank, p->seq)) {
+            drop_body(ch, p, "cachers");
+            r->ctx->stats.bodies_freed_early++;
+        }
+    }
+}
+
+static void release(struct channel_in *ch)
+{
+    uint64_t upto = ch->rel < ch->prefix ? ch->rel : ch->prefix;
+    for (uint64_t q = ch->store.base + 1; q <= upto; q++) {
+        struct packet *p = store_find(&ch->store, q);
+        if (p != NULL) {
+            drop_body(ch, p, "rel");
+        }
+    }
+    store_release(&ch->store, upto);
+    if (ch->thinned < upto) {
+        ch->thinned = upto;
+    }
+}
+
+static void advance_share(struct channel_in *ch)
+{
+    const struct recv *r = ch->recv;
+    while (ch->share < ch->top && (recv_has(ch, ch->share + 1) ||
+                                   !view_caches(r->view, r->rank, ch->rank, ch->share + 1))) {
+        ch->share++;
+    }
+}
+
+static void advance(struct channel_in *ch)
+{
+    struct context *c = ch->recv->ctx;
+    struct packet *p;
+    while ((!ch->frozen || ch->prefix < ch->limit) &&
+           (p = store_find(&ch->store, ch->prefix + 1)) != NULL) {
+        struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
+        if (context_traced(c)) {
+            context_trace(c, "next s=%u r=%u v=%llu q=%llu", ch->sender, ch->recv->view->rid,
+                          (unsigned long long)ch->recv->view->epoch, (unsigned long long)p->seq);
+        }
+        ch->prefix++;
+        ranges_remove(&ch->have, ch->prefix, ch->prefix);
+        for (uint16_t i = 0; i < p->records; i++) {
+            struct record rec;
+            bool ok = wire_read_record(&rd, &rec);
+            assert(ok); /* checked when it was taken */
+            process_record(ch, p, &rec);
+        }
+#ifdef MUTANT_discard_at_delivery
+        drop_body(ch, p, "rel");
+#endif
+    }
+    thin_out(ch);
+    release(ch);
+}
+
+/* ---- packets */
+
+/* Room in the pool for one more body. What extends the prefix is always taken: the highest packet
+ * out of order makes room for it. */
+static bool make_room(struct channel_in *ch, uint64_t seq, size_t bytes)
+{
+    struct context *c = ch->recv->ctx;
+    while (c->stats.store_bytes + bytes > c->config.pool_bytes) {
+        if (seq != ch->prefix + 1 || ch->have.count == 0) {
+            return seq == ch->prefix + 1;
+        }
+        uint64_t last = ch->have.list[ch->have.count - 1].to;
+        struct packet *p = store_find(&ch->store, last);
+        assert(p != NULL);
+        drop_body(ch, p, "full");
+        store_forget(&ch->store, last);
+        ranges_remove(&ch->have, last, last);
+        if (ch->share >= last) {
+            ch->share = last - 1;
+        }
+        c->stats.packets_dropped_full++;
+    }
+    return true;
+}
+
+static void count_source(struct channel_in *ch, uint64_t seq, uint32_t from, bool repair)
+{
+    struct node_stats *stats = &ch->recv->ctx->stats;
+    stats->packets_received++;
+    if (!repair) {
+        return;
+    }
+    uint32_t rank = view_rank(ch->recv->view, from);
+    if (from == ch->sender) {
+        stats->repairs_from_sender++;
+    } else if (rank != VIEW_NO_RANK && view_caches(ch->recv->view, rank, ch->rank, seq)) {
+        stats->repairs_from_cachers++;
+    } else {
+        stats->repairs_from_holders++;
+    }
+}
+
+bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *body, size_t bytes,
+                 uint32_t from, bool repair)
+{
+    struct context *c = r->ctx;
+    assert(r->view != NULL);
+    if (p->seq == 0 || !wire_check_records(body, bytes, p->records, r->view->group_count)) {
+        c->stats.datagrams_malformed++;
+        return false;
+    }
+    struct channel_in *ch = recv_channel(r, p->channel.sender);
+#ifndef MUTANT_frozen_channel_counted
+    if (ch->frozen && p->seq > ch->limit) {
+        c->stats.packets_dropped_unknown++;
+        return false;
+    }
+#endif
+    if (p->seq <= ch->prefix || ranges_contain(&ch->have, p->seq)) {
+        c->stats.packets_duplicate++;
+        recv_learn(ch, 0, p->rel);
+        return false;
+    }
+    if (p->seq - ch->store.base > STORE_SPAN_MAX || !make_room(ch, p->seq, bytes)) {
+        c->stats.packets_dropped_full++;
+        return false;
+    }
+    if (p->seq > ch->top + 1) {
+        c->stats.packets_lost += p->seq - ch->top - 1;
+    }
+    struct buf *b = buf_copy(body, bytes);
+    store_put(&ch->store, p->seq, b, p->records);
+    c->stats.store_bytes += bytes;
+    ranges_add(&ch->have, p->seq, p->seq);
+    count_source(ch, p->seq, from, repair);
+    if (context_traced(c)) {
+        context_trace(c, "take s=%u r=%u v=%llu q=%llu", ch->sender, r->view->rid,
+                      (unsigned long long)r->view->epoch, (unsigned long long)p->seq);
+    }
+    recv_learn(ch, p->seq, p->rel);
+    advance_share(ch);
+    advance(ch);
+    return true;
+}
+
+void recv_learn(struct channel_in *ch, uint64_t top, uint64_t rel)
+{
+    uint64_t now = ch->recv->ctx->now_us;
+    if (ch->frozen && top > ch->limit) {
+        top = ch->limit;
+    }
+    if (top > ch->top) {
+        recv_settled(ch);
+        if (ch->young_top <= ch->settled_top) {
+            ch->young_since_us = now;
+        }
+        ch->top = top;
+        ch->young_top = top;
+        advance_share(ch);
+    }
+    if (rel > ch->rel) {
+        ch->rel = rel;
+        release(ch);
+    }
+}
+
+void recv_cached_all(struct channel_in *ch, uint64_t cached_all)
+{
+    if (cached_all > ch->cached_all) {
+        ch->cached_all = cached_all;
+        thin_out(ch);
+    }
+}
+
+uint64_t recv_settled(struct channel_in *ch)
+{
+    uint64_t now = ch->recv->ctx->now_us;
+    if (ch->young_top > ch->settled_top && now >= ch->young_since_us + REORDER_SLACK_US) {
+        ch->settled_top = ch->young_top;
+    }
+    return ch->settled_top;
+}
+
+bool recv_has(const struct channel_in *ch, uint64_t seq)
+{
+    return seq <= ch->prefix || ranges_contain(&ch->have, seq);
+}
+
+uint64_t recv_gap_at(struct recv *r)
+{
+    uint64_t at = TIMER_NEVER;
+    struct channel_in *ch, *next;
+    HASH_ITER(hh, r->channels, ch, next)
+    {
+        if (ch->frozen || ch->prefix >= ch->top) {
+            continue;
+        }
+        uint64_t when = recv_settled(ch) > ch->prefix ? r->ctx->now_us
+                                                      : ch->young_since_us + REORDER_SLACK_US;
+        at = when < at ? when : at;
+    }
+    return at;
+}
+
+/* ---- packets of views to come */
+
+bool recv_hold(struct recv *r, uint64_t epoch, enum net_class net, const uint8_t *data,
+               size_t bytes)
+{
+    if (r->held_count >= HELD_MAX) {
+        r->ctx->stats.packets_dropped_full++;
+        return false;
+    }
+    struct held_packet *h = context_alloc(1, sizeof *h + bytes);
+    h->epoch = epoch;
+    h->net = net;
+    h->size = (uint32_t)bytes;
+    memcpy(h->bytes, data, bytes);
+    TAILQ_INSERT_TAIL(&r->held, h, entry);
+    r->ctx->stats.held_packets = ++r->held_count;
+    r->ctx->stats.packets_held++;
+    return true;
+}
+
+struct held_packet *recv_unhold(struct recv *r, uint64_t epoch)
+{
+    struct held_packet *h;
+    TAILQ_FOREACH (h, &r->held, entry) {
+        if (h->epoch <= epoch) {
+            TAILQ_REMOVE(&r->held, h, entry);
+            r->ctx->stats.held_packets = --r->held_count;
+            return h;
+        }
+    }
+    return NULL;
+}
+
+/* ---- view change */
+
+void recv_freeze(struct channel_in *ch)
+{
+    ch->frozen = true;
+    ch->limit = ch->prefix;
+}
+
+void recv_cut(struct channel_in *ch, uint64_t seq)
+{
+    if (ch->frozen) {
+        ch->limit = seq;
+    }
+    if (seq > ch->top) {
+        ch->top = seq;
+    }
+    advance_share(ch);
+    advance(ch);
+}
+
+void recv_thaw(struct recv *r)
+{
+    struct channel_in *ch, *next;
+    HASH_ITER(hh, r->channels, ch, next)
+    {
+        ch->frozen = false;
+        advance(ch);
+    }
+}
+
+bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p,
+                bool *ret_delivered)
+{
+    struct stream *st = &ch->streams[slot];
+    *ret_delivered = false;
+    if (p->number != st->delivered + 1) {
+        return false;
+    }
+    if (p->count == 1) {
+        struct buf *b = buf_copy(p->payload, p->payload_bytes);
+        deliver(ch, slot, p->number, b, b->data, p->payload_bytes);
+        buf_unref(b);
+        *ret_delivered = true;
+        return true;
+    }
+    const struct partial *pa = &ch->partial;
+    bool goes_on = pa->body != NULL && pa->slot == slot && pa->number == p->number;
+    if (p->index != (goes_on ? pa->next : 0)) {
+        return false;
+    }
+    if (add_piece(ch, slot, p->number, p->index, p->count, p->payload, p->payload_bytes)) {
+        deliver_partial(ch);
+        *ret_delivered = true;
+    }
+    return true;
+}
+
+bool recv_idle(const struct recv *r)
+{
+    struct channel_in *ch, *next;
+    HASH_ITER(hh, r->channels, ch, next)
+    {
+        if (ch->frozen || ch->prefix != ch->top || ch->store.body_count != 0 ||
+            ch->partial.body != NULL) {
+            return false;
+        }
+    }
+    return r->held_count == 0;
+}

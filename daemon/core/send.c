@@ -1,0 +1,796 @@
+/* send: channels out. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "send.h"
+
+#define GROUP_OF(f) ((struct group *)(void *)((char *)(f)-offsetof(struct group, feed)))
+#define TX_CHANNEL_OF(f)                                                                           \
+    ((struct channel_out *)(void *)((char *)(f)-offsetof(struct channel_out, tx_feed)))
+
+static const size_t FULL_RECORD_HEAD = WIRE_RECORD_BYTES + WIRE_NUMBER_BYTES + WIRE_FRAGMENT_BYTES;
+
+static bool build_data(void *ctx, struct datagram *ret);
+static bool build_beacon(void *ctx, struct datagram *ret);
+static bool build_ask(void *ctx, struct datagram *ret);
+static void beacon_due(void *ctx, uint64_t now_us);
+
+void send_init(struct send *s, struct context *ctx, struct groups *groups, struct peers *peers)
+{
+    memset(s, 0, sizeof *s);
+    s->ctx = ctx;
+    s->groups = groups;
+    s->peers = peers;
+    sink_init(&s->feeds);
+    sink_init(&s->tx);
+    TAILQ_INIT(&s->waiting);
+    source_init(&s->data, OUT_DATA, build_data, s);
+}
+
+struct channel_out *send_find(const struct send *s, uint32_t rid)
+{
+    struct channel_out *ch;
+    HASH_FIND(hh, s->channels, &rid, sizeof rid, ch);
+    return ch;
+}
+
+/* ---- limits */
+
+static uint32_t datagram_bytes(const struct channel_out *ch)
+{
+    uint32_t own = ch->send->ctx->config.datagram_bytes;
+    return ch->view->datagram_bytes < own ? ch->view->datagram_bytes : own;
+}
+
+static uint32_t body_room(const struct channel_out *ch)
+{
+    return datagram_bytes(ch) - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
+}
+
+static uint64_t at_least_one(const struct channel_out *ch, uint64_t bytes)
+{
+    return bytes > datagram_bytes(ch) ? bytes : datagram_bytes(ch);
+}
+
+/* In flight at most a quarter of the least receive buffer divided by the active senders; a new
+ * sender starts with one datagram (DESIGN section 5, Flow). */
+static uint64_t inflight_max(const struct channel_out *ch)
+{
+    return ch->active == 0 ? datagram_bytes(ch)
+                           : at_least_one(ch, ch->view->rcvbuf_bytes / 4 / ch->active);
+}
+
+static uint64_t window_max(const struct channel_out *ch)
+{
+    const struct node_config *c = &ch->send->ctx->config;
+    uint64_t share = c->window_bytes < c->pool_bytes / 2 ? c->window_bytes : c->pool_bytes / 2;
+    return at_least_one(ch, share / (ch->active ? ch->active : 1));
+}
+
+uint64_t send_window(const struct channel_out *ch)
+{
+    return inflight_max(ch) < window_max(ch) ? inflight_max(ch) : window_max(ch);
+}
+
+static bool has_room(const struct channel_out *ch)
+{
+    uint64_t more = datagram_bytes(ch) + (uint64_t)ch->open_used;
+    return (ch->inflight_bytes + ch->open_used == 0 ||
+            ch->inflight_bytes + more <= inflight_max(ch)) &&
+           (ch->unreleased_bytes + ch->open_used == 0 ||
+            ch->unreleased_bytes + more <= window_max(ch));
+}
+
+enum verdict { MAY_SEND, NO_ROOM, CLAIMED, PAUSED, BUSY };
+
+/* Whether the next unit of the group may enter all its channels. */
+static enum verdict may_send(const struct group *g)
+{
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        const struct channel_out *ch = g->places[i].channel;
+        if (ch == NULL) {
+            continue;
+        }
+        if (ch->paused) {
+            return PAUSED;
+        }
+        if (ch->claimed && ch->busy != g) { /* what is unfinished must end first */
+            return CLAIMED;
+        }
+        if (!has_room(ch)) {
+            return NO_ROOM;
+        }
+        if (g->pending.body != NULL && g->count > 1 && ch->busy != NULL && ch->busy != g) {
+            return BUSY;
+        }
+    }
+    return MAY_SEND;
+}
+
+/* Room may have opened for those who wait. */
+static void reconsider(struct send *s)
+{
+    s->reconsider = true;
+    if (!TAILQ_EMPTY(&s->waiting) || s->feeds.ready > 0) {
+        source_ready(s->ctx, &s->data);
+    }
+}
+
+/* ---- tokens on demand, beacons */
+
+static void want_token(struct channel_out *ch)
+{
+    struct context *c = ch->send->ctx;
+    if (c->now_us < ch->ask_next_us) {
+        return;
+    }
+    ch->ask_next_us = c->now_us + ch->ask_after_us;
+    ch->ask_after_us = ch->ask_after_us * 2 < ASK_MAX_US ? ch->ask_after_us * 2 : ASK_MAX_US;
+    if (!ch->send->ask_self(ch->send->ask_ctx, ch->view)) {
+        source_ready(c, &ch->ask);
+    }
+}
+
+static bool build_ask(void *ctx, struct datagram *ret)
+{
+    struct channel_out *ch = ctx;
+    struct context *c = ch->send->ctx;
+    source_dry(c, &ch->ask);
+    uint32_t address = peers_address(ch->send->peers, ch->view->members[0]);
+    if (address == 0) {
+        return false;
+    }
+    struct writer w;
+    datagram_begin(c, ret, &w, WIRE_ASK, address, false);
+    wire_write_ask(&w, &(struct wire_ask){.rid = ch->rid, .epoch = ch->view->epoch});
+    datagram_end(ret, &w);
+    return true;
+}
+
+static void arm_beacon(struct channel_out *ch, uint64_t after_us)
+{
+#ifdef MUTANT_no_tail_beacon
+    (void)after_us;
+    (void)ch;
+#else
+    ch->beacon_after_us = after_us;
+    timer_arm(&ch->send->ctx->timers, &ch->beacon_timer, ch->send->ctx->now_us + after_us);
+#endif
+}
+
+/* "A sender's beacon tells its last packet until it is stable, so the tail of a burst is never
+ * lost"; it goes on until all know that rel is the last packet. */
+static void beacon_due(void *ctx, uint64_t now_us)
+{
+    struct channel_out *ch = ctx;
+    (void)now_us;
+    if (ch->rel_known == ch->last || ch->last == 0) {
+        return;
+    }
+    source_ready(ch->send->ctx, &ch->beacon);
+    ch->send->ask_self(ch->send->ask_ctx, ch->view);
+    arm_beacon(ch, ch->beacon_after_us * 2 < BEACON_MAX_US ? ch->beacon_after_us * 2
+                                                           : BEACON_MAX_US);
+}
+
+static bool build_beacon(void *ctx, struct datagram *ret)
+{
+    struct channel_out *ch = ctx;
+    struct context *c = ch->send->ctx;
+    source_dry(c, &ch->beacon);
+    struct writer w;
+    datagram_begin(c, ret, &w, WIRE_BEACON, ch->view->address, true);
+    wire_write_beacon(&w, &(struct wire_beacon){.channel = {ch->rid, ch->view->epoch, c->id},
+                                                .last = ch->last,
+                                                .rel = ch->rel});
+    datagram_end(ret, &w);
+    c->stats.beacons_sent++;
+    return true;
+}
+
+/* ---- packets */
+
+static void seal(struct channel_out *ch)
+{
+    if (ch->open == NULL) {
+        return;
+    }
+    struct send *s = ch->send;
+    struct context *c = s->ctx;
+    ch->open->size = ch->open_used;
+    struct packet *p = store_put(&ch->store, ++ch->last, ch->open, ch->open_records);
+    p->marks = ch->draft.marks;
+    p->mark_count = ch->draft.mark_count;
+    ch->draft = (struct packet){0};
+    ch->open = NULL;
+    ch->inflight_bytes += ch->open_used;
+    ch->unreleased_bytes += ch->open_used;
+    c->stats.unreleased_bytes += ch->open_used;
+    ch->open_used = 0;
+    ch->open_records = 0;
+    c->stats.packets_sent++;
+    feed_ready(&s->tx, &ch->tx_feed);
+    source_ready(c, &s->data);
+    arm_beacon(ch, BEACON_FIRST_US);
+    if (ch->inflight_bytes * 4 >= inflight_max(ch) || ch->unreleased_bytes * 4 >= window_max(ch)) {
+        want_token(ch);
+    }
+    if (context_traced(c)) {
+        context_trace(c, "take s=%u r=%u v=%llu q=%llu", c->id, ch->rid,
+                      (unsigned long long)ch->view->epoch, (unsigned long long)ch->last);
+        context_trace(c, "next s=%u r=%u v=%llu q=%llu", c->id, ch->rid,
+                      (unsigned long long)ch->view->epoch, (unsigned long long)ch->last);
+    }
+}
+
+static void seal_all(struct send *s)
+{
+    struct channel_out *ch, *next;
+    HASH_ITER(hh, s->channels, ch, next)
+    {
+        seal(ch);
+    }
+}
+
+/* Puts one record into the packet that is open, a new one when it does not fit. */
+static void put(struct channel_out *ch, const struct place *place, struct group *g, uint64_t number,
+                struct record rec)
+{
+    uint8_t bit = (uint8_t)(1u << (place->slot % 8));
+    rec.slot = place->slot;
+    rec.number = number;
+    if (rec.flags & RECORD_FRAGMENT || !(ch->started[place->slot / 8] & bit)) {
+        rec.flags |= RECORD_NUMBER;
+        ch->started[place->slot / 8] |= bit;
+    }
+    size_t bytes = wire_record_bytes(rec.flags, rec.payload_bytes);
+    if (ch->open != NULL && ch->open_used + bytes > body_room(ch)) {
+        seal(ch);
+    }
+    if (ch->open == NULL) {
+        ch->open = buf_new(body_room(ch));
+    }
+    struct writer w = {.at = ch->open->data + ch->open_used,
+                       .end = ch->open->data + body_room(ch)};
+    wire_write_record(&w, &rec);
+    assert(!w.bad);
+    ch->open_used += (uint32_t)bytes;
+    ch->open_records++;
+    store_mark(&ch->draft, place->slot, number, g->unit_sent);
+    ch->groups[place->slot] = g;
+    if (ch->open_records == UINT16_MAX) {
+        seal(ch);
+    }
+}
+
+/* ---- messages */
+
+static void deliver_here(struct send *s, struct group *g)
+{
+    struct context *c = s->ctx;
+    if (!(g->installed & NODE_RECV)) {
+        return;
+    }
+    struct delivery d = {.group = g->handle,
+                         .sender = c->id,
+                         .number = g->sent,
+                         .epoch = g->epoch,
+                         .body = g->pending.body,
+                         .data = g->pending.data,
+                         .bytes = g->pending.bytes};
+    c->stats.messages_delivered++;
+    if (context_traced(c)) {
+        context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, c->id,
+                      (unsigned long long)d.number, (unsigned long long)d.epoch,
+                      (unsigned long long)context_hash(d.data, d.bytes), d.bytes);
+    }
+    c->up.deliver(c->up.ctx, &d);
+}
+
+static void units_stable(struct send *s, struct group *g)
+{
+    struct context *c = s->ctx;
+    if (group_units_stable(g, group_least_stable(g))) {
+        context_trace(c, "stable g=%u n=%llu", g->gid, (unsigned long long)g->stable);
+        if (g->handle != GROUP_NO_HANDLE) {
+            c->up.stable(c->up.ctx, g->handle, g->stable, false);
+        }
+    }
+}
+
+/* How the pending message is cut: one piece when it fits, else pieces of the size that the least
+ * region of the group can take. */
+static void plan_pieces(struct send *s, struct group *g)
+{
+    uint32_t room = s->ctx->config.datagram_bytes - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        const struct channel_out *ch = g->places[i].channel;
+        if (ch != NULL && body_room(ch) < room) {
+            room = body_room(ch);
+        }
+    }
+    g->fragment_bytes = room - (uint32_t)FULL_RECORD_HEAD;
+    g->index = 0;
+    g->count = g->pending.bytes <= g->fragment_bytes
+                   ? 1
+                   : (g->pending.bytes + g->fragment_bytes - 1) / g->fragment_bytes;
+}
+
+static void set_busy(struct group *g, struct group *who)
+{
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        if (g->places[i].channel != NULL) {
+            g->places[i].channel->busy = who;
+        }
+    }
+}
+
+static void message_done(struct send *s, struct group *g)
+{
+    struct context *c = s->ctx;
+    group_sent(g);
+    c->stats.messages_sent++;
+    if (context_traced(c)) {
+        context_trace(c, "send g=%u n=%llu ep=%llu h=%016llx l=%u", g->gid,
+                      (unsigned long long)g->sent, (unsigned long long)g->epoch,
+                      (unsigned long long)context_hash(g->pending.data, g->pending.bytes),
+                      g->pending.bytes);
+        for (uint32_t i = 0; i < g->place_count; i++) {
+            const struct channel_out *ch = g->places[i].channel;
+            if (ch != NULL) {
+                context_trace(c, "pack r=%u v=%llu q=%llu g=%u n=%llu", ch->rid,
+                              (unsigned long long)ch->view->epoch,
+                              (unsigned long long)(ch->last + (ch->open != NULL)), g->gid,
+                              (unsigned long long)g->sent);
+            }
+        }
+    }
+    deliver_here(s, g);
+    buf_unref(g->pending.body);
+    g->pending.body = NULL;
+    g->voided = false;
+    if (g->count > 1) {
+        set_busy(g, NULL);
+        reconsider(s);
+    }
+    units_stable(s, g); /* at once when no other node is there */
+}
+
+/* The next unit of the pending message enters all its channels. */
+static void put_unit(struct send *s, struct group *g)
+{
+    struct record rec = {.count = 1, .payload = g->pending.data};
+    if (g->count > 1) {
+        set_busy(g, g);
+        rec.flags = RECORD_FRAGMENT;
+        rec.index = g->index;
+        rec.count = g->count;
+        rec.payload += (size_t)g->index * g->fragment_bytes;
+    }
+    uint32_t left = g->pending.bytes - g->index * g->fragment_bytes;
+    rec.payload_bytes = (uint16_t)(left < g->fragment_bytes ? left : g->fragment_bytes);
+    g->unit_sent++;
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        if (g->places[i].channel != NULL) {
+            put(g->places[i].channel, &g->places[i], g, g->sent + 1, rec);
+        }
+    }
+    if (++g->index == g->count) {
+        message_done(s, g);
+    }
+}
+
+/* ---- the scheduler of feeds */
+
+static void stop_waiting(struct send *s, struct group *g)
+{
+    if (g->waits) {
+        TAILQ_REMOVE(&s->waiting, g, waiting);
+        g->waits = false;
+    }
+}
+
+/* "A feed passed over for want of room queues in all its channels under one ticket, the lowest goes
+ * first": channels in which somebody waits for room are claimed against those behind. */
+static void claim(struct group *g)
+{
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        if (g->places[i].channel != NULL) {
+            g->places[i].channel->claimed = true;
+        }
+    }
+}
+
+static struct group *first_that_waits(struct send *s)
+{
+    struct channel_out *ch, *next;
+    HASH_ITER(hh, s->channels, ch, next)
+    {
+        ch->claimed = false;
+    }
+    struct group *g;
+    TAILQ_FOREACH (g, &s->waiting, waiting) {
+        enum verdict v = may_send(g);
+        if (v == MAY_SEND) {
+            return g;
+        }
+        if (v == NO_ROOM || v == CLAIMED) {
+            claim(g);
+        }
+    }
+    s->reconsider = false;
+    return NULL;
+}
+
+static void pass_over(struct send *s, struct group *g, enum verdict v)
+{
+    feed_dry(&s->feeds, &g->feed);
+    TAILQ_INSERT_TAIL(&s->waiting, g, waiting);
+    g->waits = true;
+    if (v != NO_ROOM && v != CLAIMED) {
+        return;
+    }
+    s->ctx->stats.window_full++;
+    claim(g);
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        if (g->places[i].channel != NULL && !has_room(g->places[i].channel)) {
+            want_token(g->places[i].channel);
+        }
+    }
+}
+
+static struct group *next_feed(struct send *s)
+{
+    if (s->reconsider && !TAILQ_EMPTY(&s->waiting)) {
+        struct group *g = first_that_waits(s);
+        if (g != NULL) {
+            return g;
+        }
+    }
+    struct feed *f;
+    while ((f = sink_turn(&s->feeds)) != NULL) {
+        enum verdict v = may_send(GROUP_OF(f));
+        if (v == MAY_SEND) {
+            return GROUP_OF(f);
+        }
+        pass_over(s, GROUP_OF(f), v);
+    }
+    return NULL;
+}
+
+/* One unit of one feed, or word that it is dry. False: no feed can send. */
+static bool fill_one(struct send *s)
+{
+    struct group *g = next_feed(s);
+    if (g == NULL) {
+        return false;
+    }
+    if (g->pending.body == NULL) {
+        struct context *c = s->ctx;
+        if (g->handle == GROUP_NO_HANDLE || !(g->installed & NODE_SEND) ||
+            !c->up.pull(c->up.ctx, g->handle, g->sent + 1, &g->pending)) {
+            g->dry = true;
+            stop_waiting(s, g);
+            feed_dry(&s->feeds, &g->feed);
+            return true;
+        }
+        plan_pieces(s, g);
+        if (may_send(g) != MAY_SEND) {
+            return true; /* an unfinished message of another group is in the way */
+        }
+    }
+    put_unit(s, g);
+    stop_waiting(s, g);
+    feed_ready(&s->feeds, &g->feed);
+    return true;
+}
+
+static bool build_data(void *ctx, struct datagram *ret)
+{
+    struct send *s = ctx;
+    struct context *c = s->ctx;
+    while (s->tx.ready == 0) {
+        if (!fill_one(s)) {
+            seal_all(s);
+            break;
+        }
+    }
+    struct feed *f = sink_turn(&s->tx);
+    if (f == NULL) {
+        source_dry(c, &s->data);
+        return false;
+    }
+    struct channel_out *ch = TX_CHANNEL_OF(f);
+    const struct packet *p = store_find(&ch->store, ch->tx);
+    assert(p != NULL && p->body != NULL);
+    struct writer w;
+    datagram_begin(c, ret, &w, WIRE_DATA, ch->view->address, true);
+    wire_write_packet(&w, &(struct wire_packet){.channel = {ch->rid, ch->view->epoch, c->id},
+                                                .seq = ch->tx,
+                                                .rel = ch->rel,
+                                                .records = p->records});
+    datagram_end(ret, &w);
+    ret->body_ref = buf_ref(p->body);
+    ret->body = p->body->data;
+    ret->body_bytes = p->body->size;
+    if (++ch->tx > ch->last) {
+        feed_dry(&s->tx, &ch->tx_feed);
+    }
+    return true;
+}
+
+void send_ready(struct send *s, struct group *g)
+{
+    g->dry = false;
+    if ((g->installed & NODE_SEND) && !g->waits) {
+        feed_ready(&s->feeds, &g->feed);
+        source_ready(s->ctx, &s->data);
+    }
+}
+
+void send_forget(struct send *s, struct group *g)
+{
+    stop_waiting(s, g);
+    feed_dry(&s->feeds, &g->feed);
+    reconsider(s);
+}
+
+/* ---- channels */
+
+static struct channel_out *channel_new(struct send *s, struct view *v)
+{
+    struct channel_out *ch = context_alloc(1, sizeof *ch);
+    ch->send = s;
+    ch->view = view_ref(v);
+    ch->rid = v->rid;
+    ch->tx = 1;
+    ch->ask_after_us = ASK_FIRST_US;
+    store_init(&ch->store);
+    ch->groups = context_alloc(v->group_count, sizeof(struct group *));
+    ch->started = context_alloc((v->group_count + 7) / 8, 1);
+    source_init(&ch->beacon, OUT_BEACON, build_beacon, ch);
+    source_init(&ch->ask, OUT_BEACON, build_ask, ch);
+    timer_init(&ch->beacon_timer, beacon_due, ch);
+    HASH_ADD(hh, s->channels, rid, sizeof ch->rid, ch);
+    s->ctx->stats.channels_out++;
+    return ch;
+}
+
+static void channel_free(struct send *s, struct channel_out *ch)
+{
+    struct context *c = s->ctx;
+    HASH_DEL(s->channels, ch);
+    source_dry(c, &ch->beacon);
+    source_dry(c, &ch->ask);
+    timer_cancel(&c->timers, &ch->beacon_timer);
+    feed_dry(&s->tx, &ch->tx_feed);
+    c->stats.unreleased_bytes -= ch->unreleased_bytes;
+    c->stats.channels_out--;
+    store_done(&ch->store);
+    buf_unref(ch->open);
+    free(ch->draft.marks);
+    free(ch->groups);
+    free(ch->started);
+    view_unref(ch->view);
+    free(ch);
+}
+
+void send_close(struct send *s, uint32_t rid)
+{
+    struct channel_out *ch = send_find(s, rid);
+    if (ch == NULL) {
+        return;
+    }
+    struct group *g, *next;
+    HASH_ITER(by_name, s->groups->by_name, g, next)
+    {
+        for (uint32_t i = 0; i < g->place_count; i++) {
+            if (g->places[i].channel == ch) {
+                g->places[i].channel = NULL;
+            }
+        }
+    }
+    channel_free(s, ch);
+    reconsider(s);
+}
+
+void send_done(struct send *s)
+{
+    struct group *g, *next_group;
+    HASH_ITER(by_name, s->groups->by_name, g, next_group)
+    {
+        send_forget(s, g);
+        for (uint32_t i = 0; i < g->place_count; i++) {
+            g->places[i].channel = NULL;
+        }
+    }
+    struct channel_out *ch, *next;
+    HASH_ITER(hh, s->channels, ch, next)
+    {
+        channel_free(s, ch);
+    }
+    source_dry(s->ctx, &s->data);
+}
+
+void send_link(struct send *s, struct group *g)
+{
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        struct place *p = &g->places[i];
+        uint32_t others =
+            p->view->member_count - (view_rank(p->view, s->ctx->id) != VIEW_NO_RANK);
+        if (p->channel != NULL || others == 0) {
+            continue;
+        }
+        p->channel = send_find(s, p->view->rid);
+        if (p->channel == NULL) {
+            p->channel = channel_new(s, p->view);
+        }
+        assert(p->channel->view == p->view);
+        p->unit_stable = g->unit_sent;
+    }
+    if (!g->dry || g->pending.body != NULL) {
+        send_ready(s, g);
+    }
+}
+
+void send_settle(struct send *s, struct group *g)
+{
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        g->places[i].unit_stable = g->unit_sent;
+    }
+    units_stable(s, g);
+}
+
+/* ---- what comes back */
+
+static void release(struct channel_out *ch)
+{
+    struct context *c = ch->send->ctx;
+    uint64_t before = ch->rel;
+    while (ch->rel < ch->stable) {
+        const struct packet *p = store_find(&ch->store, ch->rel + 1);
+        assert(p != NULL && p->body != NULL);
+        bool all = true;
+        for (uint16_t i = 0; i < p->mark_count && all; i++) {
+#ifndef MUTANT_rel_at_region_stable
+            all = ch->groups[p->marks[i].slot]->unit_stable >= p->marks[i].unit;
+#endif
+        }
+        if (!all) {
+            break;
+        }
+        ch->unreleased_bytes -= p->body->size;
+        c->stats.unreleased_bytes -= p->body->size;
+        store_release(&ch->store, ++ch->rel);
+        if (context_traced(c)) {
+            context_trace(c, "drop s=%u r=%u v=%llu q=%llu why=rel", c->id, ch->rid,
+                          (unsigned long long)ch->view->epoch, (unsigned long long)ch->rel);
+        }
+    }
+    if (ch->rel != before) {
+        reconsider(ch->send);
+        if (ch->rel == ch->last) { /* nothing else will carry it */
+            source_ready(c, &ch->beacon);
+            arm_beacon(ch, BEACON_FIRST_US);
+        }
+    }
+}
+
+static void stable_to(struct channel_out *ch, uint64_t stable)
+{
+    struct send *s = ch->send;
+    while (ch->stable < stable) {
+        const struct packet *p = store_find(&ch->store, ++ch->stable);
+        assert(p != NULL && p->body != NULL);
+        ch->inflight_bytes -= p->body->size;
+        for (uint16_t i = 0; i < p->mark_count; i++) {
+            struct group *g = ch->groups[p->marks[i].slot];
+            for (uint32_t k = 0; k < g->place_count; k++) {
+                if (g->places[k].channel == ch) {
+                    g->places[k].unit_stable = p->marks[i].unit;
+                }
+            }
+            units_stable(s, g);
+        }
+    }
+    reconsider(s);
+    struct channel_out *other, *next;
+    HASH_ITER(hh, s->channels, other, next)
+    {
+        release(other);
+    }
+}
+
+void send_ack(struct send *s, const struct wire_ack *a)
+{
+    struct channel_out *ch = send_find(s, a->channel.rid);
+    if (ch == NULL || ch->view->epoch != a->channel.epoch || a->channel.sender != s->ctx->id ||
+        a->stable > ch->last || a->rel_known > ch->last) {
+        s->ctx->stats.packets_dropped_unknown++;
+        return;
+    }
+    s->ctx->stats.acks_received++;
+    if (a->round > ch->ack_round) {
+        ch->ack_round = a->round;
+        ch->active = a->active ? a->active : 1;
+        ch->ask_after_us = ASK_FIRST_US;
+        ch->ask_next_us = 0;
+        reconsider(s);
+    }
+    if (a->rel_known > ch->rel_known) {
+        ch->rel_known = a->rel_known;
+    }
+    if (a->stable > ch->stable) {
+        stable_to(ch, a->stable);
+    }
+    if (ch->rel_known == ch->last && ch->open == NULL) {
+        timer_cancel(&s->ctx->timers, &ch->beacon_timer);
+    }
+}
+
+/* ---- view change */
+
+void send_pause(struct send *s, uint32_t rid)
+{
+    struct channel_out *ch = send_find(s, rid);
+    if (ch != NULL) {
+        seal(ch);
+        ch->paused = true;
+    }
+}
+
+void send_resume(struct send *s)
+{
+    struct channel_out *ch, *next;
+    HASH_ITER(hh, s->channels, ch, next)
+    {
+        ch->paused = false;
+    }
+    reconsider(s);
+}
+
+/* Groups partly in scope: calls back for their places out of scope that are not stable yet. */
+static bool partial_wait(const struct send *s, void (*f)(struct channel_out *))
+{
+    bool waits = false;
+    struct group *g, *next;
+    HASH_ITER(by_name, s->groups->by_name, g, next)
+    {
+        bool paused = false;
+        for (uint32_t i = 0; i < g->place_count; i++) {
+            paused |= g->places[i].channel != NULL && g->places[i].channel->paused;
+        }
+        for (uint32_t i = 0; paused && i < g->place_count; i++) {
+            struct channel_out *ch = g->places[i].channel;
+            if (ch != NULL && !ch->paused && g->places[i].unit_stable < g->unit_sent) {
+                waits = true;
+                if (f != NULL) {
+                    f(ch);
+                }
+            }
+        }
+    }
+    return waits;
+}
+
+bool send_partial_stable(const struct send *s)
+{
+    return !partial_wait(s, NULL);
+}
+
+void send_hurry_partial(struct send *s)
+{
+    partial_wait(s, want_token);
+}
+
+bool send_idle(const struct send *s)
+{
+    struct channel_out *ch, *next;
+    HASH_ITER(hh, s->channels, ch, next)
+    {
+        if (ch->open != NULL || ch->rel_known != ch->last || ch->paused || ch->busy != NULL) {
+            return false;
+        }
+    }
+    return TAILQ_EMPTY(&s->waiting) && s->feeds.ready == 0;
+}

@@ -1,0 +1,154 @@
+/* store: see store.h. An entry that is there has its number in seq; 0, which numbers no packet,
+ * says that it is not. */
+#include "store.h"
+#include <assert.h>
+#include <stdlib.h>
+
+#define ROOM_MIN 16
+#define ROOM_KEPT 1024 /* an empty store gives a larger ring back */
+
+static struct packet *entry_of(const struct store *s, uint64_t seq)
+{
+    return &s->ring[seq & (s->room - 1)];
+}
+
+void store_init(struct store *s)
+{
+    *s = (struct store){0};
+}
+
+void store_done(struct store *s)
+{
+    store_release(s, s->top);
+    free(s->ring);
+    store_init(s);
+}
+
+struct packet *store_find(const struct store *s, uint64_t seq)
+{
+    struct packet *p;
+
+    if (seq <= s->base || seq > s->top)
+        return NULL;
+    p = entry_of(s, seq);
+    return p->seq == seq ? p : NULL;
+}
+
+/* Doubles the ring until span entries fit. */
+static void grow(struct store *s, uint64_t span)
+{
+    size_t room = s->room > 0 ? s->room : ROOM_MIN;
+    struct packet *ring;
+
+    while (room < span)
+        room *= 2;
+    if (room == s->room)
+        return;
+    ring = calloc(room, sizeof ring[0]);
+    assert(ring != NULL);
+    for (uint64_t seq = s->base + 1; seq <= s->top; seq++)
+        ring[seq & (room - 1)] = *entry_of(s, seq);
+    free(s->ring);
+    s->ring = ring;
+    s->room = room;
+}
+
+struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, uint16_t records)
+{
+    struct packet *p;
+
+    assert(seq > s->base);
+    assert(seq - s->base <= STORE_SPAN_MAX);
+    grow(s, seq - s->base);
+    p = entry_of(s, seq);
+    assert(p->seq == 0);
+    *p = (struct packet){.seq = seq, .records = records, .body = body};
+    if (seq > s->top)
+        s->top = seq;
+    if (body != NULL) {
+        s->body_bytes += body->size;
+        s->body_count++;
+    }
+    return p;
+}
+
+/* The mark of slot, or NULL. Records of a slot tend to follow each other: the last mark first. */
+static struct mark *find_mark(const struct packet *p, uint32_t slot)
+{
+    for (size_t i = p->mark_count; i > 0; i--) {
+        if (p->marks[i - 1].slot == slot)
+            return &p->marks[i - 1];
+    }
+    return NULL;
+}
+
+void store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit)
+{
+    struct mark *mark = find_mark(p, slot);
+
+    if (mark != NULL) {
+        assert(number >= mark->last);
+        mark->last = number;
+        mark->unit = unit;
+        return;
+    }
+    assert(p->mark_count < UINT16_MAX);
+    /* The list has room for the power of two at or above its count. */
+    if ((p->mark_count & (p->mark_count - 1)) == 0) {
+        size_t room = p->mark_count > 0 ? (size_t)p->mark_count * 2 : 1;
+
+        p->marks = reallocarray(p->marks, room, sizeof p->marks[0]);
+        assert(p->marks != NULL);
+    }
+    p->marks[p->mark_count++] =
+        (struct mark){.slot = slot, .first = number, .last = number, .unit = unit};
+}
+
+void store_free_body(struct store *s, struct packet *p)
+{
+    if (p->body == NULL)
+        return;
+    assert(s->body_bytes >= p->body->size);
+    assert(s->body_count > 0);
+    s->body_bytes -= p->body->size;
+    s->body_count--;
+    buf_unref(p->body);
+    p->body = NULL;
+}
+
+static void clear(struct store *s, struct packet *p)
+{
+    store_free_body(s, p);
+    free(p->marks);
+    *p = (struct packet){0};
+}
+
+void store_forget(struct store *s, uint64_t seq)
+{
+    struct packet *p = store_find(s, seq);
+
+    if (p == NULL)
+        return;
+    clear(s, p);
+    while (s->top > s->base && entry_of(s, s->top)->seq == 0)
+        s->top--;
+}
+
+void store_release(struct store *s, uint64_t seq)
+{
+    uint64_t last = seq < s->top ? seq : s->top;
+
+    if (seq <= s->base)
+        return;
+    for (uint64_t i = s->base + 1; i <= last; i++)
+        clear(s, entry_of(s, i));
+    s->base = seq;
+    if (s->top > s->base)
+        return;
+    s->top = s->base;
+    if (s->room > ROOM_KEPT) {
+        free(s->ring);
+        s->ring = NULL;
+        s->room = 0;
+    }
+}

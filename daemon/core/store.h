@@ -1,0 +1,62 @@
+/* store: the packets of one channel that a node holds, by number. Two facts about a packet are kept
+ * apart: that it was received (`have`, what tokens report) and its body (freed by the rules of S10
+ * while the entry stays until release, since an entry also knows which messages its packet carried). */
+#ifndef QSM_STORE_H
+#define QSM_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "buf.h"
+
+/* Which messages of a group a packet carries: what maps numbers to packets (S7) and tells a sender
+ * what a stable prefix makes stable. */
+struct mark {
+    uint32_t slot;
+    uint64_t first, last; /* numbers of the messages of which something is in this packet */
+    uint64_t unit;        /* sender only: last unit (message or fragment) of the group in it */
+};
+
+struct packet {
+    uint64_t seq;
+    uint16_t records;   /* records in the body */
+    uint16_t mark_count;
+    struct buf *body;   /* the records; NULL: freed */
+    struct mark *marks; /* owned; NULL when mark_count is 0 */
+};
+
+struct store {
+    uint64_t base;       /* packets below or at base are released, entries gone */
+    uint64_t top;        /* highest number that is there, or base */
+    struct packet *ring; /* entries base+1 .. base+room by number mod room; owned */
+    size_t room;         /* a power of two */
+    uint64_t body_bytes; /* sum of the bodies held */
+    uint64_t body_count;
+};
+
+void store_init(struct store *s);
+void store_done(struct store *s);
+
+/* The entry of packet seq, or NULL when it was never put or is released. */
+struct packet *store_find(const struct store *s, uint64_t seq);
+
+/* Makes the entry of packet seq (above base, not there yet) and takes over a reference to body.
+ * seq may be at most STORE_SPAN_MAX above base. The pointer is good until the next put. */
+struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, uint16_t records);
+
+/* Notes in a packet's entry that it carries message `number` of slot, or a part of it. Calls for one
+ * slot come with ascending numbers; the slot's mark then covers all of them. */
+void store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit);
+
+/* Frees the body of one packet; the entry stays. Nothing happens when it is gone already. */
+void store_free_body(struct store *s, struct packet *p);
+
+/* Takes the entry of packet seq out, body included, as if it was never put. */
+void store_forget(struct store *s, uint64_t seq);
+
+/* Releases everything up to and including seq: base moves there. Nothing happens below base. */
+void store_release(struct store *s, uint64_t seq);
+
+#define STORE_SPAN_MAX (1u << 20)
+
+#endif

@@ -1,0 +1,68 @@
+/* upcalls: what the core asks of its shell and tells it, besides return values and pull. No upcall
+ * may call back into the core. Pointers passed are good during the call only, unless said. */
+#ifndef QSM_UPCALLS_H
+#define QSM_UPCALLS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "buf.h"
+
+#define GROUP_NAME_MAX 255
+#define MESSAGE_MAX (16u << 20)
+
+/* A message that a client submitted. */
+struct message {
+    struct buf *body;    /* the core takes over this reference */
+    const uint8_t *data; /* inside body */
+    uint32_t bytes;      /* 0 to MESSAGE_MAX */
+};
+
+/* A message delivered on this host. */
+struct delivery {
+    uint32_t group;      /* handle from node_open */
+    uint32_t sender;     /* node id */
+    uint64_t number;     /* per sender and group: 1, 2, 3 ... across views */
+    uint64_t epoch;      /* group view */
+    struct buf *body;    /* not given away: buf_ref to keep it */
+    const uint8_t *data; /* inside body */
+    uint32_t bytes;
+};
+
+enum group_event_kind {
+    GROUP_VIEW,     /* a view of a group this node is a member of, its first one included */
+    GROUP_SENDABLE, /* this node may send now: its open-to-send is in the view */
+    GROUP_LEFT,     /* this node is no longer a member, as it asked */
+    GROUP_EXPELLED, /* the CMS expelled this node: all of the group is over; the core opens it again
+                     * under a new node id, and GROUP_VIEW and GROUP_SENDABLE come anew */
+    GROUP_REFUSED,  /* the CMS refused the open; the handle stays until node_close */
+};
+
+struct group_event {
+    enum group_event_kind kind;
+    uint32_t group;              /* handle */
+    uint64_t epoch;              /* group view */
+    const uint32_t *members;     /* GROUP_VIEW: node ids, ascending */
+    uint32_t member_count;
+    const char *reason;          /* GROUP_REFUSED: a sentence */
+};
+
+struct upcalls {
+    void *ctx; /* passed as the first argument of each */
+
+    /* The next message of a group's feed. number is what it will be sent under. False: the feed is
+     * dry; it is asked again after node_ready. */
+    bool (*pull)(void *ctx, uint32_t group, uint64_t number, struct message *ret);
+
+    void (*deliver)(void *ctx, const struct delivery *d);
+    void (*group)(void *ctx, const struct group_event *e);
+
+    /* All messages of this node to the group up to and including number are stable. Each number
+     * that was pulled is covered once, unless `lost` says that what is above the last stable number
+     * and up to `number` has an unknown end, since this node was expelled. */
+    void (*stable)(void *ctx, uint32_t group, uint64_t number, bool lost);
+
+    /* One line of the trace, without time and node (tests/sim/TRACE.md). NULL: no trace. */
+    void (*trace)(void *ctx, const char *line);
+};
+
+#endif

@@ -1,0 +1,232 @@
+/* vote_proxy: a message that a dead sender got through to one region only is fetched from there by
+ * members of its group's other regions, as pieces that name origin, group and number. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "vote_proxy.h"
+
+static void piece_free(struct pieces *list, struct piece *p)
+{
+    TAILQ_REMOVE(list, p, entry);
+    buf_unref(p->body);
+    free(p);
+}
+
+void vote_drop_pieces(struct vote *v)
+{
+    struct piece *p;
+    while ((p = TAILQ_FIRST(&v->kept)) != NULL) {
+        piece_free(&v->kept, p);
+    }
+    while ((p = TAILQ_FIRST(&v->out)) != NULL) {
+        piece_free(&v->out, p);
+    }
+    v->out_count = 0;
+    struct fetch_num *f;
+    while ((f = TAILQ_FIRST(&v->passed)) != NULL) {
+        TAILQ_REMOVE(&v->passed, f, entry);
+        free(f);
+    }
+    v->passed_count = 0;
+    source_dry(v->ctx, &v->proxy_source);
+}
+
+/* ---- sending */
+
+static bool build_passed(struct vote *v, struct fetch_num *f, struct datagram *ret)
+{
+    struct writer w;
+    datagram_begin(v->ctx, ret, &w, WIRE_FETCH_NUM, f->address, false);
+    wire_write_fetch_num(&w, &f->fetch);
+    datagram_end(ret, &w);
+    TAILQ_REMOVE(&v->passed, f, entry);
+    v->passed_count--;
+    free(f);
+    return true;
+}
+
+/* The head of a piece goes into the datagram's head, its payload stays where it is. */
+bool vote_build_proxy(void *ctx, struct datagram *ret)
+{
+    struct vote *v = ctx;
+    struct fetch_num *f = TAILQ_FIRST(&v->passed);
+    if (f != NULL) {
+        return build_passed(v, f, ret);
+    }
+    struct piece *p = TAILQ_FIRST(&v->out);
+    if (p == NULL) {
+        source_dry(v->ctx, &v->proxy_source);
+        return false;
+    }
+    struct writer w;
+    datagram_begin(v->ctx, ret, &w, WIRE_PROXY, p->address, false);
+    struct wire_proxy head = p->proxy;
+    wire_write_proxy_head(&w, &head);
+    datagram_end(ret, &w);
+    ret->body = p->proxy.payload;
+    ret->body_bytes = p->proxy.payload_bytes;
+    ret->body_ref = buf_ref(p->body);
+    v->ctx->stats.repairs_sent++;
+    v->out_count--;
+    piece_free(&v->out, p);
+    return true;
+}
+
+static void queue_piece(struct vote *v, uint32_t address, const struct wire_proxy *proxy,
+                        struct buf *body)
+{
+    if (v->out_count >= PROXY_QUEUE_MAX) {
+        v->ctx->stats.repairs_over_budget++;
+        return;
+    }
+    struct piece *p = context_alloc(1, sizeof *p);
+    p->proxy = *proxy;
+    p->body = buf_ref(body);
+    p->address = address;
+    TAILQ_INSERT_TAIL(&v->out, p, entry);
+    v->out_count++;
+    source_ready(v->ctx, &v->proxy_source);
+}
+
+/* "Who freed the body passes the request to the packet's cachers." */
+static void pass_on(struct vote *v, const struct wire_fetch_num *f, const struct channel_in *ch,
+                    uint64_t seq)
+{
+    const struct view *view = v->recv->view;
+    uint32_t cachers[64];
+    uint32_t count = view_cachers(view, ch->rank, seq, cachers, 64);
+    for (uint32_t i = 0; i < count && v->passed_count < PROXY_QUEUE_MAX; i++) {
+        uint32_t address = peers_address(v->peers, view->members[cachers[i]]);
+        if (cachers[i] == v->recv->rank || address == 0) {
+            continue;
+        }
+        struct fetch_num *p = context_alloc(1, sizeof *p);
+        p->fetch = *f;
+        p->address = address;
+        TAILQ_INSERT_TAIL(&v->passed, p, entry);
+        v->passed_count++;
+        source_ready(v->ctx, &v->proxy_source);
+    }
+}
+
+static bool wanted(const struct wire_fetch_num *f, uint64_t number, uint32_t index)
+{
+    return number >= f->first && number <= f->last && (number > f->first || index >= f->index);
+}
+
+/* Queues what a packet holds of the messages asked for. first: number of the first record of the
+ * slot in it. */
+static void serve_packet(struct vote *v, const struct wire_fetch_num *f, const struct packet *p,
+                         uint32_t slot, uint64_t first, uint32_t address)
+{
+    struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
+    uint64_t number = first;
+    for (uint16_t i = 0; i < p->records; i++) {
+        struct record rec;
+        bool ok = wire_read_record(&rd, &rec);
+        assert(ok);
+        if (rec.slot != slot) {
+            continue;
+        }
+        number = rec.number != 0 ? rec.number : number;
+        if (wanted(f, number, rec.index)) {
+            struct wire_proxy proxy = {.epoch = f->epoch,
+                                       .sender = f->sender,
+                                       .group = f->group,
+                                       .number = number,
+                                       .index = rec.index,
+                                       .count = rec.count,
+                                       .payload = rec.payload,
+                                       .payload_bytes = rec.payload_bytes};
+            queue_piece(v, address, &proxy, p->body);
+        }
+        number++;
+    }
+}
+
+static void serve_kept(struct vote *v, const struct wire_fetch_num *f, uint32_t address)
+{
+    struct piece *p;
+    TAILQ_FOREACH (p, &v->kept, entry) {
+        if (p->proxy.sender == f->sender && p->proxy.group == f->group &&
+            wanted(f, p->proxy.number, p->proxy.index)) {
+            struct wire_proxy proxy = p->proxy;
+            proxy.epoch = f->epoch;
+            queue_piece(v, address, &proxy, p->body);
+        }
+    }
+}
+
+static void serve_store(struct vote *v, const struct wire_fetch_num *f, struct channel_in *ch,
+                        uint32_t slot, uint32_t address)
+{
+    bool passed = false;
+    for (uint64_t q = ch->store.base + 1; q <= ch->prefix; q++) {
+        const struct packet *p = store_find(&ch->store, q);
+        for (uint16_t i = 0; p != NULL && i < p->mark_count; i++) {
+            const struct mark *m = &p->marks[i];
+            if (m->slot != slot || m->last < f->first || m->first > f->last) {
+                continue;
+            }
+            if (p->body != NULL) {
+                serve_packet(v, f, p, slot, m->first, address);
+            } else if (!passed) {
+                pass_on(v, f, ch, q);
+                passed = true; /* it is asked again for what comes next */
+            }
+        }
+    }
+}
+
+void vote_fetch_num(struct vote *v, const struct wire_fetch_num *f)
+{
+    uint32_t address = peers_address(v->peers, f->requester);
+    const struct view *view = v->recv->view;
+    struct channel_in *ch = view != NULL ? recv_find(v->recv, f->sender) : NULL;
+    if (f->epoch != v->ctx->epoch + 1 || address == 0 || f->requester == v->ctx->id ||
+        ch == NULL) {
+        return;
+    }
+    uint32_t slot = 0;
+    while (slot < view->group_count && view->groups[slot] != f->group) {
+        slot++;
+    }
+    if (slot < view->group_count) {
+        serve_store(v, f, ch, slot, address);
+    }
+    serve_kept(v, f, address);
+}
+
+/* ---- receiving */
+
+static void keep(struct vote *v, const struct wire_proxy *p)
+{
+    struct piece *k = context_alloc(1, sizeof *k);
+    k->body = buf_copy(p->payload, p->payload_bytes);
+    k->proxy = *p;
+    k->proxy.payload = k->body->data;
+    TAILQ_INSERT_TAIL(&v->kept, k, entry);
+}
+
+void vote_proxy(struct vote *v, const struct wire_proxy *p)
+{
+    if (!v->active || !v->cut_known || v->done || p->epoch != v->tag.epoch) {
+        v->ctx->stats.packets_dropped_unknown++;
+        return;
+    }
+    for (uint32_t i = 0; i < v->number_count; i++) {
+        const struct cut_number *n = &v->numbers[i];
+        if (n->sender != p->sender || n->group != p->group || p->number > n->number) {
+            continue;
+        }
+        struct channel_in *ch = recv_find(v->recv, p->sender);
+        bool delivered = false;
+        if (ch != NULL && ch->prefix >= ch->limit &&
+            recv_proxy(ch, n->slot, p, &delivered)) {
+            v->ctx->stats.repairs_from_flush++;
+            keep(v, p);
+        }
+        return;
+    }
+    v->ctx->stats.packets_dropped_unknown++;
+}

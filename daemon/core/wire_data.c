@@ -1,0 +1,426 @@
+/* wire_data: see wire_data.h; the fields are those of proto/WIRE.md, in its order. A body that has
+ * bytes behind its last field is malformed, and so is a reserved field that is not 0: whatever a
+ * reader takes, the writer gives back byte for byte. */
+#include "wire_data.h"
+#include <assert.h>
+#include <endian.h>
+#include <string.h>
+
+/* ---- cursors */
+
+size_t reader_left(const struct reader *r)
+{
+    return r->bad ? 0 : (size_t)(r->end - r->at);
+}
+
+const uint8_t *read_bytes(struct reader *r, size_t n)
+{
+    const uint8_t *at = r->at;
+
+    if (r->bad || n > reader_left(r)) {
+        r->bad = true;
+        return NULL;
+    }
+    r->at += n;
+    return at;
+}
+
+/* Copies the next n bytes to out; zeros when they are not there. */
+static inline void read_into(struct reader *r, void *out, size_t n)
+{
+    const uint8_t *at = read_bytes(r, n);
+
+    if (at != NULL)
+        memcpy(out, at, n);
+    else
+        memset(out, 0, n);
+}
+
+uint8_t read_u8(struct reader *r)
+{
+    uint8_t v;
+
+    read_into(r, &v, sizeof v);
+    return v;
+}
+
+uint16_t read_u16(struct reader *r)
+{
+    uint16_t v;
+
+    read_into(r, &v, sizeof v);
+    return le16toh(v);
+}
+
+uint32_t read_u32(struct reader *r)
+{
+    uint32_t v;
+
+    read_into(r, &v, sizeof v);
+    return le32toh(v);
+}
+
+uint64_t read_u64(struct reader *r)
+{
+    uint64_t v;
+
+    read_into(r, &v, sizeof v);
+    return le64toh(v);
+}
+
+size_t writer_left(const struct writer *w)
+{
+    return w->bad ? 0 : (size_t)(w->end - w->at);
+}
+
+void write_bytes(struct writer *w, const void *p, size_t n)
+{
+    if (w->bad || n > writer_left(w)) {
+        w->bad = true;
+        return;
+    }
+    if (n > 0)
+        memcpy(w->at, p, n);
+    w->at += n;
+}
+
+void write_u8(struct writer *w, uint8_t v)
+{
+    write_bytes(w, &v, sizeof v);
+}
+
+void write_u16(struct writer *w, uint16_t v)
+{
+    uint16_t little = htole16(v);
+
+    write_bytes(w, &little, sizeof little);
+}
+
+void write_u32(struct writer *w, uint32_t v)
+{
+    uint32_t little = htole32(v);
+
+    write_bytes(w, &little, sizeof little);
+}
+
+void write_u64(struct writer *w, uint64_t v)
+{
+    uint64_t little = htole64(v);
+
+    write_bytes(w, &little, sizeof little);
+}
+
+/* Whether everything was read and nothing was missing. */
+static bool complete(const struct reader *r)
+{
+    return !r->bad && r->at == r->end;
+}
+
+/* A number of a packet or message: counted from 1, far from overflow. */
+static bool is_number(uint64_t v)
+{
+    return v >= 1 && v <= WIRE_NUMBER_MAX;
+}
+
+/* ---- the outer header */
+
+void wire_write_outer(struct writer *w, const struct wire_outer *o)
+{
+    write_u32(w, WIRE_MAGIC);
+    write_u8(w, WIRE_VERSION);
+    write_u8(w, o->kind);
+    write_u16(w, 0); /* key epoch: not sealed */
+    write_u32(w, o->cluster);
+    write_u32(w, o->node_id);
+    write_u64(w, o->counter);
+}
+
+enum wire_bad wire_read_outer(struct reader *r, uint32_t cluster, struct wire_outer *ret)
+{
+    uint32_t magic = read_u32(r);
+    uint8_t version = read_u8(r);
+    uint16_t key_epoch;
+
+    ret->kind = read_u8(r);
+    key_epoch = read_u16(r);
+    ret->cluster = read_u32(r);
+    ret->node_id = read_u32(r);
+    ret->counter = read_u64(r);
+    if (r->bad)
+        return WIRE_BAD_LENGTH;
+    if (magic != WIRE_MAGIC)
+        return WIRE_BAD_MAGIC;
+    if (version != WIRE_VERSION || key_epoch != 0)
+        return WIRE_BAD_VERSION;
+    if (ret->cluster != cluster)
+        return WIRE_BAD_CLUSTER;
+    if (ret->kind < WIRE_DATA || ret->kind >= WIRE_KINDS)
+        return WIRE_BAD_KIND;
+    return WIRE_OK;
+}
+
+uint32_t wire_cluster_tag(const char *name)
+{
+    uint32_t hash = 2166136261u;
+
+    for (; *name != '\0'; name++) {
+        hash ^= (uint8_t)*name;
+        hash *= 16777619u;
+    }
+    return hash;
+}
+
+/* ---- packets and records */
+
+static void write_channel(struct writer *w, const struct channel_id *c)
+{
+    write_u32(w, c->rid);
+    write_u64(w, c->epoch);
+    write_u32(w, c->sender);
+}
+
+static void read_channel(struct reader *r, struct channel_id *ret)
+{
+    ret->rid = read_u32(r);
+    ret->epoch = read_u64(r);
+    ret->sender = read_u32(r);
+}
+
+void wire_write_packet(struct writer *w, const struct wire_packet *p)
+{
+    write_channel(w, &p->channel);
+    write_u64(w, p->seq);
+    write_u64(w, p->rel);
+    write_u16(w, p->records);
+    write_u16(w, 0);
+}
+
+bool wire_read_packet(struct reader *r, struct wire_packet *ret)
+{
+    uint16_t reserved;
+
+    read_channel(r, &ret->channel);
+    ret->seq = read_u64(r);
+    ret->rel = read_u64(r);
+    ret->records = read_u16(r);
+    reserved = read_u16(r);
+    return !r->bad && is_number(ret->seq) && ret->rel <= WIRE_NUMBER_MAX && ret->records > 0 &&
+           reserved == 0;
+}
+
+size_t wire_record_bytes(uint16_t flags, size_t payload_bytes)
+{
+    size_t bytes = WIRE_RECORD_BYTES + payload_bytes;
+
+    if (flags & RECORD_NUMBER)
+        bytes += WIRE_NUMBER_BYTES;
+    if (flags & RECORD_FRAGMENT)
+        bytes += WIRE_FRAGMENT_BYTES;
+    return bytes;
+}
+
+void wire_write_record(struct writer *w, const struct record *rec)
+{
+    assert((rec->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT)) == 0);
+    write_u32(w, rec->slot);
+    write_u16(w, rec->flags);
+    write_u16(w, rec->payload_bytes);
+    if (rec->flags & RECORD_NUMBER)
+        write_u64(w, rec->number);
+    if (rec->flags & RECORD_FRAGMENT) {
+        write_u32(w, rec->index);
+        write_u32(w, rec->count);
+    }
+    write_bytes(w, rec->payload, rec->payload_bytes);
+}
+
+bool wire_read_record(struct reader *r, struct record *ret)
+{
+    *ret = (struct record){.count = 1};
+    ret->slot = read_u32(r);
+    ret->flags = read_u16(r);
+    ret->payload_bytes = read_u16(r);
+    if ((ret->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT)) != 0)
+        return false;
+    if (ret->flags & RECORD_NUMBER) {
+        ret->number = read_u64(r);
+        if (!is_number(ret->number))
+            return false;
+    }
+    if (ret->flags & RECORD_FRAGMENT) {
+        ret->index = read_u32(r);
+        ret->count = read_u32(r);
+    }
+    ret->payload = read_bytes(r, ret->payload_bytes);
+    return !r->bad && ret->index < ret->count;
+}
+
+bool wire_check_records(const uint8_t *body, size_t bytes, uint16_t records, uint32_t slot_count)
+{
+    struct reader r = {.at = body, .end = body + bytes};
+    struct record rec;
+
+    for (uint16_t i = 0; i < records; i++) {
+        if (!wire_read_record(&r, &rec) || rec.slot >= slot_count)
+            return false;
+    }
+    return complete(&r);
+}
+
+void wire_write_proxy_head(struct writer *w, const struct wire_proxy *p)
+{
+    write_u64(w, p->epoch);
+    write_u32(w, p->sender);
+    write_u32(w, p->group);
+    write_u64(w, p->number);
+    write_u32(w, p->index);
+    write_u32(w, p->count);
+    write_u16(w, p->payload_bytes);
+}
+
+void wire_write_proxy(struct writer *w, const struct wire_proxy *p)
+{
+    wire_write_proxy_head(w, p);
+    write_bytes(w, p->payload, p->payload_bytes);
+}
+
+bool wire_read_proxy(struct reader *r, struct wire_proxy *ret)
+{
+    ret->epoch = read_u64(r);
+    ret->sender = read_u32(r);
+    ret->group = read_u32(r);
+    ret->number = read_u64(r);
+    ret->index = read_u32(r);
+    ret->count = read_u32(r);
+    ret->payload_bytes = read_u16(r);
+    ret->payload = read_bytes(r, ret->payload_bytes);
+    return complete(r) && is_number(ret->number) && ret->index < ret->count;
+}
+
+/* ---- control */
+
+void wire_write_beacon(struct writer *w, const struct wire_beacon *b)
+{
+    write_channel(w, &b->channel);
+    write_u64(w, b->last);
+    write_u64(w, b->rel);
+}
+
+bool wire_read_beacon(struct reader *r, struct wire_beacon *ret)
+{
+    read_channel(r, &ret->channel);
+    ret->last = read_u64(r);
+    ret->rel = read_u64(r);
+    return complete(r) && ret->last <= WIRE_NUMBER_MAX && ret->rel <= ret->last;
+}
+
+void wire_write_ask(struct writer *w, const struct wire_ask *a)
+{
+    write_u32(w, a->rid);
+    write_u64(w, a->epoch);
+    write_u64(w, a->round);
+}
+
+bool wire_read_ask(struct reader *r, struct wire_ask *ret)
+{
+    ret->rid = read_u32(r);
+    ret->epoch = read_u64(r);
+    ret->round = read_u64(r);
+    return complete(r);
+}
+
+/* Whether from, from + 1 … are count numbers of packets. */
+static bool is_run(uint64_t from, uint32_t count)
+{
+    return is_number(from) && count > 0 && is_number(from + count - 1);
+}
+
+void wire_write_ack(struct writer *w, const struct wire_ack *a)
+{
+    assert(a->lack_count <= WIRE_ACK_LACKS_MAX);
+    write_channel(w, &a->channel);
+    write_u64(w, a->round);
+    write_u64(w, a->stable);
+    write_u64(w, a->rel_known);
+    write_u32(w, a->active);
+    write_u16(w, a->lack_count);
+    for (uint16_t i = 0; i < a->lack_count; i++) {
+        write_u64(w, a->lacks[i].from);
+        write_u32(w, a->lacks[i].count);
+        write_u32(w, a->lacks[i].requesters);
+        write_u32(w, a->lacks[i].one);
+    }
+}
+
+bool wire_read_ack(struct reader *r, struct wire_ack *ret)
+{
+    read_channel(r, &ret->channel);
+    ret->round = read_u64(r);
+    ret->stable = read_u64(r);
+    ret->rel_known = read_u64(r);
+    ret->active = read_u32(r);
+    ret->lack_count = read_u16(r);
+    if (ret->stable > WIRE_NUMBER_MAX || ret->rel_known > WIRE_NUMBER_MAX ||
+        ret->lack_count > WIRE_ACK_LACKS_MAX)
+        return false;
+    for (uint16_t i = 0; i < ret->lack_count; i++) {
+        ret->lacks[i].from = read_u64(r);
+        ret->lacks[i].count = read_u32(r);
+        ret->lacks[i].requesters = read_u32(r);
+        ret->lacks[i].one = read_u32(r);
+        if (!is_run(ret->lacks[i].from, ret->lacks[i].count))
+            return false;
+    }
+    return complete(r);
+}
+
+void wire_write_fetch(struct writer *w, const struct wire_fetch *f)
+{
+    assert(f->count <= WIRE_FETCH_MAX);
+    write_channel(w, &f->channel);
+    write_u32(w, f->requester);
+    write_u16(w, f->count);
+    for (uint16_t i = 0; i < f->count; i++) {
+        write_u64(w, f->want[i].from);
+        write_u32(w, f->want[i].count);
+    }
+}
+
+bool wire_read_fetch(struct reader *r, struct wire_fetch *ret)
+{
+    read_channel(r, &ret->channel);
+    ret->requester = read_u32(r);
+    ret->count = read_u16(r);
+    if (ret->count > WIRE_FETCH_MAX)
+        return false;
+    for (uint16_t i = 0; i < ret->count; i++) {
+        ret->want[i].from = read_u64(r);
+        ret->want[i].count = read_u32(r);
+        if (!is_run(ret->want[i].from, ret->want[i].count))
+            return false;
+    }
+    return complete(r);
+}
+
+void wire_write_fetch_num(struct writer *w, const struct wire_fetch_num *f)
+{
+    write_u64(w, f->epoch);
+    write_u32(w, f->requester);
+    write_u32(w, f->sender);
+    write_u32(w, f->group);
+    write_u64(w, f->first);
+    write_u64(w, f->last);
+    write_u32(w, f->index);
+}
+
+bool wire_read_fetch_num(struct reader *r, struct wire_fetch_num *ret)
+{
+    ret->epoch = read_u64(r);
+    ret->requester = read_u32(r);
+    ret->sender = read_u32(r);
+    ret->group = read_u32(r);
+    ret->first = read_u64(r);
+    ret->last = read_u64(r);
+    ret->index = read_u32(r);
+    return complete(r) && is_number(ret->first) && is_number(ret->last) && ret->first <= ret->last;
+}

@@ -1,0 +1,181 @@
+/* wire_data: every datagram except the token, field by field as in proto/WIRE.md. Reading goes
+ * through one cursor with a checked bound per read; nothing is converted in place. */
+#ifndef QSM_WIRE_DATA_H
+#define QSM_WIRE_DATA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WIRE_MAGIC 0x314d5351u /* "QSM1" */
+#define WIRE_VERSION 1
+#define WIRE_OUTER_BYTES 24      /* every datagram */
+#define WIRE_PACKET_BYTES 36     /* head of DATA and REPAIR, behind the outer one */
+#define WIRE_RECORD_BYTES 8      /* head of a record */
+#define WIRE_NUMBER_BYTES 8      /* with RECORD_NUMBER */
+#define WIRE_FRAGMENT_BYTES 8    /* with RECORD_FRAGMENT */
+#define WIRE_CONTROL_MAX 1400    /* largest control datagram */
+#define WIRE_DATAGRAM_MAX 8972   /* largest datagram at all: jumbo frame */
+#define WIRE_DATAGRAM_MIN 548
+#define WIRE_NUMBER_MAX (UINT64_MAX >> 2) /* packet and message numbers above are malformed */
+
+enum wire_kind {
+    WIRE_DATA = 1,   /* data socket: a packet of a channel */
+    WIRE_REPAIR,     /* repair socket: the same packet, from anybody who holds it */
+    WIRE_PROXY,      /* repair socket: a piece of a message, by origin, group and number */
+    WIRE_TOKEN,      /* control socket, and so are all below */
+    WIRE_TOKEN_ACK,
+    WIRE_ASK,        /* asks a leader for a token */
+    WIRE_ACK,        /* leader to sender */
+    WIRE_BEACON,     /* sender to region: its last packet */
+    WIRE_FETCH,      /* view change: asks for packets of a channel */
+    WIRE_FETCH_NUM,  /* view change: asks for messages by number */
+    WIRE_PROBE,
+    WIRE_PROBE_ACK,
+    WIRE_KINDS,
+};
+
+/* Cursors. A reader that runs over its end, or a writer that runs out of room, turns bad and stays
+ * so; reads then give 0. */
+struct reader {
+    const uint8_t *at, *end;
+    bool bad;
+};
+struct writer {
+    uint8_t *at, *end;
+    bool bad;
+};
+uint8_t read_u8(struct reader *r);
+uint16_t read_u16(struct reader *r);
+uint32_t read_u32(struct reader *r);
+uint64_t read_u64(struct reader *r);
+const uint8_t *read_bytes(struct reader *r, size_t n); /* NULL when bad */
+size_t reader_left(const struct reader *r);
+void write_u8(struct writer *w, uint8_t v);
+void write_u16(struct writer *w, uint16_t v);
+void write_u32(struct writer *w, uint32_t v);
+void write_u64(struct writer *w, uint64_t v);
+void write_bytes(struct writer *w, const void *p, size_t n);
+size_t writer_left(const struct writer *w);
+
+struct wire_outer {
+    uint8_t kind;
+    uint32_t cluster; /* tag */
+    uint32_t node_id; /* who sent this datagram */
+    uint64_t counter;
+};
+
+enum wire_bad { WIRE_OK, WIRE_BAD_LENGTH, WIRE_BAD_MAGIC, WIRE_BAD_VERSION, WIRE_BAD_CLUSTER,
+                WIRE_BAD_KIND };
+
+void wire_write_outer(struct writer *w, const struct wire_outer *o);
+/* Reads and checks the outer header; cluster is the tag that we expect. */
+enum wire_bad wire_read_outer(struct reader *r, uint32_t cluster, struct wire_outer *ret);
+
+/* The tag of a cluster name: a 32-bit hash (FNV-1a). */
+uint32_t wire_cluster_tag(const char *name);
+
+/* A channel: what one sender sends into one region view. */
+struct channel_id {
+    uint32_t rid;
+    uint64_t epoch;  /* of the region view */
+    uint32_t sender; /* node id */
+};
+
+/* DATA and REPAIR: this head, then the records. */
+struct wire_packet {
+    struct channel_id channel;
+    uint64_t seq;
+    uint64_t rel;
+    uint16_t records;
+};
+void wire_write_packet(struct writer *w, const struct wire_packet *p);
+bool wire_read_packet(struct reader *r, struct wire_packet *ret);
+
+enum { RECORD_NUMBER = 1, RECORD_FRAGMENT = 2 };
+/* A record: slot u32, flags u16, payload length u16, [number u64], [index u32, count u32], payload. */
+struct record {
+    uint32_t slot;
+    uint16_t flags;
+    uint64_t number;      /* with RECORD_NUMBER: the message's number; 0 otherwise */
+    uint32_t index, count; /* with RECORD_FRAGMENT, index < count; otherwise 0 and 1 */
+    const uint8_t *payload;
+    uint16_t payload_bytes;
+};
+size_t wire_record_bytes(uint16_t flags, size_t payload_bytes);
+void wire_write_record(struct writer *w, const struct record *rec);
+/* False when the record is malformed: cursor bad, unknown flags, index >= count, number 0. */
+bool wire_read_record(struct reader *r, struct record *ret);
+/* Whether `records` well-formed records with slots below slot_count fill the body exactly. */
+bool wire_check_records(const uint8_t *body, size_t bytes, uint16_t records, uint32_t slot_count);
+
+/* PROXY: piece `index` of `count` of one message; a piece is at most what a fragment is. */
+struct wire_proxy {
+    uint64_t epoch;   /* the attempt's: epoch that is to be installed */
+    uint32_t sender;  /* origin of the message */
+    uint32_t group;   /* group id */
+    uint64_t number;
+    uint32_t index, count;
+    const uint8_t *payload;
+    uint16_t payload_bytes;
+};
+/* All but the payload, which is to follow. */
+void wire_write_proxy_head(struct writer *w, const struct wire_proxy *p);
+void wire_write_proxy(struct writer *w, const struct wire_proxy *p);
+bool wire_read_proxy(struct reader *r, struct wire_proxy *ret);
+
+struct wire_beacon {
+    struct channel_id channel;
+    uint64_t last, rel;
+};
+void wire_write_beacon(struct writer *w, const struct wire_beacon *b);
+bool wire_read_beacon(struct reader *r, struct wire_beacon *ret);
+
+struct wire_ask {
+    uint32_t rid;
+    uint64_t epoch;
+    uint64_t round; /* last round that the asker saw; 0 for a sender outside */
+};
+void wire_write_ask(struct writer *w, const struct wire_ask *a);
+bool wire_read_ask(struct reader *r, struct wire_ask *ret);
+
+/* ACK: the leader tells a sender what a complete round proved of its channel. */
+#define WIRE_ACK_LACKS_MAX 32
+struct wire_ack {
+    struct channel_id channel;
+    uint64_t round;     /* (ring epoch << 32 | round) of the proof: older ones are ignored */
+    uint64_t stable;    /* region stable prefix: MaxContiguous */
+    uint64_t rel_known; /* least rel known to all members */
+    uint32_t active;    /* senders with unreleased data in that round */
+    uint16_t lack_count; /* ranges that the sender must send again */
+    struct { uint64_t from; uint32_t count; uint32_t requesters; uint32_t one; } lacks[WIRE_ACK_LACKS_MAX];
+    /* one: a requester's node id, for a unicast repair when requesters is 1 */
+};
+void wire_write_ack(struct writer *w, const struct wire_ack *a);
+bool wire_read_ack(struct reader *r, struct wire_ack *ret);
+
+/* FETCH: packets of a channel from the live sender or a holder, during a view change. */
+#define WIRE_FETCH_MAX 64
+struct wire_fetch {
+    struct channel_id channel;
+    uint32_t requester; /* whom to answer: a request may be passed on */
+    uint16_t count;
+    struct { uint64_t from; uint32_t count; } want[WIRE_FETCH_MAX];
+};
+void wire_write_fetch(struct writer *w, const struct wire_fetch *f);
+bool wire_read_fetch(struct reader *r, struct wire_fetch *ret);
+
+/* FETCH_NUM: messages first..last of a dead sender to a group, from a holder in another region. */
+struct wire_fetch_num {
+    uint64_t epoch;     /* of the attempt */
+    uint32_t requester;
+    uint32_t sender, group;
+    uint64_t first, last;
+    uint32_t index;     /* pieces of `first` below it are not needed */
+};
+void wire_write_fetch_num(struct writer *w, const struct wire_fetch_num *f);
+bool wire_read_fetch_num(struct reader *r, struct wire_fetch_num *ret);
+
+/* PROBE and PROBE_ACK carry a u64 that the answer repeats. */
+
+#endif

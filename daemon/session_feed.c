@@ -1,0 +1,393 @@
+/* session_feed: messages on their way to the core. Each client has a queue per group, as long as
+ * was granted to it, so that no group blocks another on one connection; the core pulls from the
+ * queues of a group in turn, as late as it can. Grants are renewed as messages leave; each accepted
+ * message gets exactly one completion (S14), told cumulatively per client and group. */
+#include "session_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what there is to tell */
+
+static void feed_dirty(struct use *u)
+{
+    if (!u->client || u->is_dirty)
+        return;
+    u->is_dirty = true;
+    TAILQ_INSERT_TAIL(&u->client->dirty, u, dirty);
+    client_fresh(u->client);
+}
+
+static void completion_tell(struct use *u, uint64_t up_to, const char *lost)
+{
+    if (up_to <= u->told)
+        return;
+    u->told = up_to;
+    Qsm__Completion done = QSM__COMPLETION__INIT;
+    done.id = u->id;
+    done.k = up_to - u->base;
+    done.lost = lost != NULL;
+    done.reason = (char *)(uintptr_t)(lost ? lost : "");
+    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
+    m.what_case = QSM__TO_CLIENT__WHAT_COMPLETION;
+    m.completion = &done;
+    out_control(u->client, &m);
+}
+
+/* Bytes to grant: up to the target, in steps of a quarter; or a large message, alone. */
+static uint64_t grant_due(const struct use *u)
+{
+    uint64_t outstanding = u->credit + u->queue_cost;
+    if (!u->send)
+        return 0;
+    if (u->need > u->credit && u->queue_count == 0)
+        return u->need - u->credit;
+    if (outstanding >= u->target)
+        return 0;
+    uint64_t room = u->target - outstanding;
+    return room >= u->target / 4 || u->grant_now ? room : 0;
+}
+
+static void grant_tell(struct use *u)
+{
+    uint64_t bytes = grant_due(u);
+    if (bytes == 0 && !u->grant_now)
+        return;
+    u->grant_now = false;
+    u->credit += bytes;
+    if (u->credit >= u->need)
+        u->need = 0;
+    Qsm__Grant g = QSM__GRANT__INIT;
+    g.id = u->id;
+    g.bytes = bytes;
+    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
+    m.what_case = QSM__TO_CLIENT__WHAT_GRANT;
+    m.grant = &g;
+    out_control(u->client, &m);
+}
+
+void feed_tell(struct client *c)
+{
+    struct use *u;
+    while ((u = TAILQ_FIRST(&c->dirty)) && c->out.bytes <= c->s->config.queue_bytes) {
+        TAILQ_REMOVE(&c->dirty, u, dirty);
+        u->is_dirty = false;
+        completion_tell(u, u->settled, NULL);
+        grant_tell(u);
+        use_release(u);
+    }
+}
+
+/* ---- queues */
+
+static void queue_push(struct use *u, const struct queued *q)
+{
+    struct local *l = u->local;
+    if (u->queue_count == u->queue_room) {
+        uint32_t room = u->queue_room > 0 ? u->queue_room * 2 : 16;
+        struct queued *ring = session_alloc(room, sizeof(*ring));
+        for (uint32_t i = 0; i < u->queue_count; i++)
+            ring[i] = u->queue[(u->queue_first + i) & (u->queue_room - 1)];
+        free(u->queue);
+        u->queue = ring;
+        u->queue_first = 0;
+        u->queue_room = room;
+    }
+    u->queue[(u->queue_first + u->queue_count++) & (u->queue_room - 1)] = *q;
+    u->queue_cost += q->bytes + MESSAGE_COST;
+    l->queued++;
+    if (!u->is_ready) {
+        u->is_ready = true;
+        TAILQ_INSERT_TAIL(&l->ready, u, ready);
+        local_touch(u->client->s, l);
+    }
+}
+
+static struct queued queue_pop(struct use *u)
+{
+    assert(u->queue_count > 0);
+    struct queued q = u->queue[u->queue_first];
+    u->queue_first = (u->queue_first + 1) & (u->queue_room - 1);
+    u->queue_count--;
+    u->queue_cost -= q.bytes + MESSAGE_COST;
+    u->local->queued--;
+    if (u->queue_count == 0) {
+        TAILQ_REMOVE(&u->local->ready, u, ready);
+        u->is_ready = false;
+    }
+    return q;
+}
+
+/* The client could not refill the queue in time: it may send more at once, while there is some. */
+static void target_raise(struct session *s, struct use *u)
+{
+    if (!u->send || u->credit >= u->target / 4 || u->target >= GRANT_BYTES_MAX ||
+        s->granted_extra + u->target > GRANT_EXTRA_MAX)
+        return;
+    s->granted_extra += u->target;
+    u->target *= 2;
+}
+
+static void target_reset(struct session *s, struct use *u)
+{
+    if (u->target > GRANT_BYTES)
+        s->granted_extra -= u->target - GRANT_BYTES;
+    u->target = GRANT_BYTES;
+}
+
+void feed_begin(struct use *u)
+{
+    u->target = GRANT_BYTES;
+    u->grant_now = true;
+    feed_dirty(u);
+}
+
+void feed_end(struct use *u)
+{
+    struct session *s = u->client->s;
+    assert(u->send);
+    u->send = false;
+    u->need = 0;
+    u->local->senders--;
+    target_reset(s, u);
+    local_touch(s, u->local);
+}
+
+void feed_done(struct use *u)
+{
+    while (u->queue_count > 0) {
+        struct queued q = queue_pop(u);
+        buf_unref(q.body);
+    }
+    free(u->queue);
+}
+
+/* ---- completions */
+
+/* The next count messages that were pulled are stable, or (lost) have an unknown end. */
+static void settle(struct session *s, struct use *u, uint64_t count, const char *lost)
+{
+    uint64_t before = u->settled;
+
+    u->settled += count;
+    assert(u->settled <= u->pulled);
+    if (lost)
+        s->stats.completions_lost += count;
+    else
+        s->stats.completions_stable += count;
+    for (uint64_t k = before + 1; u->client && session_traced(s) && k <= u->settled; k++) {
+        session_trace(s, "complete c=%llu k=%llu g=%s st=%s", (unsigned long long)u->conn,
+                      (unsigned long long)k, u->local->name, lost ? "unknown" : "stable");
+    }
+    if (u->client && lost) {
+        completion_tell(u, before, NULL);
+        completion_tell(u, u->settled, lost);
+    } else {
+        feed_dirty(u);
+    }
+    use_release(u);
+}
+
+static void run_add(struct local *l, struct use *u, uint64_t number)
+{
+    if (l->run_count > 0) {
+        struct run *last = &l->runs[(l->run_first + l->run_count - 1) & (l->run_room - 1)];
+        assert(number == last->first + last->count);
+        if (last->use == u) {
+            last->count++;
+            return;
+        }
+    }
+    if (l->run_count == l->run_room) {
+        size_t room = l->run_room > 0 ? l->run_room * 2 : 4;
+        struct run *ring = session_alloc(room, sizeof(*ring));
+        for (size_t i = 0; i < l->run_count; i++)
+            ring[i] = l->runs[(l->run_first + i) & (l->run_room - 1)];
+        free(l->runs);
+        l->runs = ring;
+        l->run_first = 0;
+        l->run_room = room;
+    }
+    l->runs[(l->run_first + l->run_count++) & (l->run_room - 1)] =
+        (struct run){.use = u, .first = number, .count = 1};
+}
+
+/* Settles the messages of l up to number. */
+static void settle_up_to(struct session *s, struct local *l, uint64_t number, const char *lost)
+{
+    while (l->run_count > 0) {
+        struct run *r = &l->runs[l->run_first];
+        if (number < r->first)
+            return;
+        uint64_t count = number - r->first + 1 < r->count ? number - r->first + 1 : r->count;
+        struct use *u = r->use;
+        r->first += count;
+        r->count -= count;
+        if (r->count == 0) {
+            l->run_first = (l->run_first + 1) & (l->run_room - 1);
+            l->run_count--;
+        }
+        settle(s, u, count, lost);
+    }
+    if (l->senders == 0)
+        local_touch(s, l);
+}
+
+void feed_stable(void *ctx, uint32_t group, uint64_t number, bool lost)
+{
+    struct session *s = ctx;
+    struct local *l = local_of(s, group);
+    if (l)
+        settle_up_to(s, l, number,
+                     lost ? "the host was expelled before it was known to be stable" : NULL);
+}
+
+static void lose_queue(struct session *s, struct use *u, const char *reason)
+{
+    uint64_t count = u->queue_count;
+    if (count == 0)
+        return;
+    assert(u->pulled == u->settled);
+    while (u->queue_count > 0) {
+        struct queued q = queue_pop(u);
+        buf_unref(q.body);
+    }
+    u->pulled += count;
+    settle(s, u, count, reason);
+}
+
+void feed_lose(struct session *s, struct local *l, const char *reason, bool queues)
+{
+    struct use *u, *next;
+    settle_up_to(s, l, UINT64_MAX - 1, reason);
+    if (!queues)
+        return;
+    TAILQ_FOREACH_SAFE (u, &l->uses, of_local, next)
+        lose_queue(s, u, reason);
+}
+
+/* ---- the core pulls */
+
+bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
+{
+    struct session *s = ctx;
+    struct local *l = local_of(s, group);
+    struct use *u = l ? TAILQ_FIRST(&l->ready) : NULL;
+
+    if (!u)
+        return false;
+    struct queued q = queue_pop(u);
+    if (u->queue_count > 0) { /* to the end of the round */
+        TAILQ_REMOVE(&l->ready, u, ready);
+        TAILQ_INSERT_TAIL(&l->ready, u, ready);
+    } else {
+        target_raise(s, u);
+    }
+    u->pulled++;
+    run_add(l, u, number);
+    if (u->client && grant_due(u) > 0)
+        feed_dirty(u);
+    if (session_traced(s)) {
+        session_trace(s, "pull c=%llu k=%llu g=%s n=%llu", (unsigned long long)u->conn,
+                      (unsigned long long)u->pulled, l->name, (unsigned long long)number);
+    }
+    *ret = (struct message){.body = q.body, .data = q.data, .bytes = q.bytes};
+    return true;
+}
+
+/* ---- clients submit */
+
+static int submit_check(struct client *c, const Qsm__Submit *m, size_t payload_bytes)
+{
+    uint64_t sum = 0;
+    if (m->n_group != m->n_bytes)
+        return client_fail(c, -EPROTO, "are lists of different lengths",
+                           "Submit.group and Submit.bytes");
+    for (size_t i = 0; i < m->n_bytes; i++) {
+        if (m->bytes[i] > MESSAGE_MAX)
+            return client_fail(c, -EMSGSIZE, "is above 16 MiB", "Submit.bytes[%zu]", i);
+        sum += m->bytes[i];
+    }
+    if (sum != payload_bytes)
+        return client_fail(c, -EPROTO, "do not add up to the length of the payloads",
+                           "Submit.bytes");
+    return 0;
+}
+
+static void accept_message(struct client *c, struct use *u, struct buf *body, const uint8_t *data,
+                           uint32_t bytes)
+{
+    struct session *s = c->s;
+    u->accepted++;
+    s->stats.client_messages_in++;
+    if (session_traced(s)) {
+        session_trace(s, "accept c=%llu k=%llu g=%s h=%llx l=%u ask=1", (unsigned long long)u->conn,
+                      (unsigned long long)u->accepted, u->local->name,
+                      (unsigned long long)session_hash(data, bytes), bytes);
+    }
+    if (u->refused || s->stopped) {
+        u->pulled++;
+        settle(s, u, 1, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
+        return;
+    }
+    u->credit -= bytes + MESSAGE_COST;
+    struct queued q = {.body = buf_ref(body), .data = data, .bytes = bytes};
+    queue_push(u, &q);
+}
+
+static int submit_messages(struct client *c, const Qsm__Submit *m, struct buf *body)
+{
+    const uint8_t *data = body->data;
+    for (size_t i = 0; i < m->n_group; i++) {
+        struct use *u = use_find(c, m->group[i]);
+        uint32_t bytes = m->bytes[i];
+        if (!u || (!u->send && !u->refused))
+            return client_fail(c, -EBADF, "is not open to send", "Submit.group[%zu] = %u", i,
+                               m->group[i]);
+        if (!u->refused && (uint64_t)bytes + MESSAGE_COST > u->credit)
+            return client_fail(c, -EDQUOT, "is more than was granted for the group",
+                               "Submit.bytes[%zu] = %u", i, bytes);
+        accept_message(c, u, body, data, bytes);
+        data += bytes;
+    }
+    return 0;
+}
+
+static int submit_needs(struct client *c, const Qsm__Submit *m)
+{
+    for (size_t i = 0; i < m->n_need; i++) {
+        const Qsm__NeedGrant *n = m->need[i];
+        struct use *u = use_find(c, n->id);
+        if (!u || (!u->send && !u->refused))
+            return client_fail(c, -EBADF, "is not open to send", "Submit.need[%zu].id", i);
+        if (n->bytes > MESSAGE_MAX + MESSAGE_COST)
+            return client_fail(c, -EMSGSIZE, "is above 16 MiB + 16", "Submit.need[%zu].bytes", i);
+        u->need = u->refused ? 0 : n->bytes;
+        if (grant_due(u) > 0)
+            feed_dirty(u);
+    }
+    return 0;
+}
+
+int feed_submit(struct client *c, const struct frame *f)
+{
+    struct arena *a = &c->s->arena;
+
+    session_arena_reset(a, SUBMIT_ARENA_MAX);
+    ProtobufCAllocator allocator = session_arena_allocator(a);
+    const Qsm__Submit *m = qsm__submit__unpack(&allocator, f->header_bytes, f->header);
+    if (!m && a->full)
+        return client_fail(c, -EMSGSIZE, "takes more than 256 KiB unpacked", "Submit");
+    if (!m)
+        return client_fail(c, -EPROTO, "is no well-formed message", "Submit");
+    int error = submit_check(c, m, f->payload_bytes);
+    if (error)
+        return error;
+    /* The one copy: all messages of the frame share it. */
+    struct buf *body = buf_copy(f->payload, f->payload_bytes);
+    error = submit_messages(c, m, body);
+    buf_unref(body);
+    return error ? error : submit_needs(c, m);
+}

@@ -1,0 +1,346 @@
+/* session_internal: what the files of session share. session.c has the connections and the turn;
+ * session_group.c what the clients together want of each of the node's groups, and subscriptions;
+ * session_feed.c messages on their way to the core, grants and completions; session_out.c the
+ * output of a client; session_info.c the questions.
+ *
+ * Upcalls of the core only note: whatever then has to be asked of the node waits on the list of
+ * pending groups until a call of the shell that brings the time (session_work). */
+#ifndef QSM_SESSION_INTERNAL_H
+#define QSM_SESSION_INTERNAL_H
+
+#include <sys/cdefs.h>
+#include <bsd/sys/queue.h>
+#include <uthash.h>
+#include "session.h"
+#include "frame.h"
+#include "ipc.pb-c.h"
+
+enum { KIND_TO_DAEMON = 1, KIND_TO_CLIENT = 2, KIND_SUBMIT = 3, KIND_DELIVER = 4 };
+enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
+
+#define IPC_VERSION 1
+#define BATCH_MESSAGES_MAX 64
+#define BATCH_BYTES 65536u
+#define COPY_BYTES 4096u     /* payloads from here on are referenced, not copied */
+#define BLOCK_BYTES 73728u   /* a full frame of small messages and its header */
+#define BLOCKS_SPARE_MAX 32u /* empty blocks kept for the next client that needs one */
+#define GRANT_BYTES 65536u
+#define GRANT_BYTES_MAX (1u << 20)  /* of a feed that is emptied before its client can refill it */
+#define GRANT_EXTRA_MAX (32u << 20) /* all that is granted above GRANT_BYTES each */
+#define MESSAGE_COST 16u            /* what a message counts beside its bytes */
+#define LINGER_US 60000000u         /* a group stays open to send after its last sender */
+#define SUBMIT_ARENA_MAX (256u << 10)
+#define CONTROL_ARENA_MAX (16u << 20)
+#define SCRATCH_ARENA_MAX (64u << 20)
+#define RECEIVE_QUANTUM_BYTES (1u << 20)
+#define IDS_MAX (1u << 20)   /* ids that clients give to groups */
+#define POSITIONS_MAX 4096u  /* senders remembered per group */
+#define NAMES_TOLD_MAX 8192u /* hosts remembered per client as told */
+#define NO_HANDLE UINT32_MAX
+
+/* X(name, what it counts): the session's own counters, shown by `stats` after the node's */
+#define SESSION_COUNTERS(X)                                                                        \
+    X(clients_accepted, "connections taken")                                                       \
+    X(clients_refused, "connections over a quota")                                                 \
+    X(client_errors, "connections closed for what the client sent")                                \
+    X(client_frames, "frames from clients")                                                        \
+    X(client_messages_in, "messages accepted from clients")                                        \
+    X(client_messages_out, "messages queued for subscriptions")                                    \
+    X(client_frames_out, "data frames cut for clients")                                            \
+    X(subscriptions_slow, "subscriptions ended since their client did not read")                   \
+    X(subscriptions_begun, "subscriptions that got their first view")                              \
+    X(completions_stable, "messages of clients that completed as stable")                          \
+    X(completions_lost, "messages of clients whose end is unknown")                                \
+    X(client_output_bytes_max, "most that ever waited for one client, bytes")
+
+struct session_stats {
+#define X(name, text) uint64_t name;
+    SESSION_COUNTERS(X)
+#undef X
+};
+
+/* Memory for one unpacked or built message, given back as a whole. */
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t used, size;
+    _Alignas(16) uint8_t bytes[];
+};
+struct arena {
+    struct arena_chunk *chunks; /* the one in use first */
+    size_t total, cap;
+    bool full; /* something did not fit below the cap */
+};
+
+/* A list of node ids shared by the groups that have the same members. */
+struct members {
+    uint32_t refs, count;
+    uint32_t ids[];
+};
+
+/* The last message of a sender that was delivered on this host. */
+struct position {
+    uint32_t sender;
+    uint64_t number;
+    uint64_t serial; /* of that delivery, counted per group */
+};
+
+/* A message that the core has not pulled yet. */
+struct queued {
+    struct buf *body; /* a reference */
+    const uint8_t *data;
+    uint32_t bytes;
+};
+
+/* Consecutive numbers of a group that belong to one client. */
+struct run {
+    struct use *use;
+    uint64_t first, count;
+};
+
+/* What one connection has to do with one group. It outlives the connection, or its own closing,
+ * until all that was accepted is settled. */
+struct use {
+    struct client *client; /* not owned; NULL: gone */
+    struct local *local;   /* not owned */
+    uint64_t conn;         /* number of the connection, for the trace */
+    uint32_t id;           /* the client's */
+    bool listed;           /* in by_id of the client */
+    UT_hash_handle hh;
+    TAILQ_ENTRY(use) of_local, sub, ready, dirty;
+
+    bool recv, viewed, no_echo; /* viewed: the subscription has begun */
+    bool rejoining;             /* the next view begins it again, after an expulsion */
+    uint64_t start_serial;      /* deliveries of the group before the subscription began */
+    uint64_t last_out;          /* byte of the client's output after its last message */
+
+    bool send, refused;      /* refused: what is submitted is lost at once */
+    bool is_ready, is_dirty; /* on the lists */
+    bool grant_now;          /* opened: a grant is due, whatever it comes to */
+    struct queued *queue;    /* ring, a power of two */
+    uint32_t queue_first, queue_count, queue_room;
+    uint64_t credit;     /* bytes that the client may still send */
+    uint64_t queue_cost; /* bytes that the queue counts */
+    uint64_t target;     /* credit and queue are renewed up to this */
+    uint64_t need;       /* the client waits to send a message that counts so much; 0: none */
+    uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
+    uint64_t base; /* what the client calls its first message is base + 1 */
+};
+TAILQ_HEAD(use_list, use);
+
+/* Somebody waits for a mode of a group to come, or for the membership to go. */
+enum wait_kind { WAIT_RECV, WAIT_SEND, WAIT_GONE };
+struct waiter {
+    LIST_ENTRY(waiter) entry;
+    struct request *request;
+    enum wait_kind kind;
+    struct use *use; /* NULL: a hold */
+};
+
+/* A request that is not answered yet. */
+struct request {
+    LIST_ENTRY(request) entry;
+    struct client *client; /* NULL: gone */
+    uint64_t number;
+    uint32_t left; /* waiters */
+    bool answered;
+};
+
+enum linger { LINGER_NONE, LINGER_ON, LINGER_OVER };
+
+/* A group that this host's clients use, or that the node still leaves. */
+struct local {
+    UT_hash_handle hh;
+    char *name;
+    uint32_t handle; /* the node's; NO_HANDLE: not open */
+    unsigned open;   /* modes asked of the node */
+    bool leaving;    /* NODE_RECV was closed, GROUP_LEFT is to come */
+    bool viewed, sendable;
+    bool held; /* by a Hold */
+    bool is_pending;
+    enum linger linger;
+    uint64_t linger_until_us;
+    uint64_t epoch;
+    struct members *members;
+    struct position *positions; /* by sender */
+    uint32_t position_count, position_room, position_hit;
+    uint64_t serial; /* deliveries so far */
+    uint32_t receivers, senders;
+    uint64_t queued; /* messages in the queues of all uses */
+    struct use_list uses, subs, ready;
+    struct run *runs; /* ring, a power of two */
+    size_t run_first, run_count, run_room;
+    LIST_HEAD(, waiter) waiters;
+    TAILQ_ENTRY(local) pending, lingering;
+};
+
+struct segment {
+    struct buf *buf; /* a reference */
+    const uint8_t *data;
+    size_t bytes;
+    uint32_t messages; /* of the frame that ends here */
+    uint64_t at_us;    /* when it was first seen waiting */
+};
+
+/* Bytes that wait for the client to read. */
+struct output {
+    struct segment *ring; /* a power of two */
+    size_t first, count, room;
+    size_t stamped; /* leading segments with a time */
+    uint64_t bytes; /* waiting, those of the open batch too */
+    uint32_t messages;
+    uint64_t queued_total, written_total;
+    struct buf *block; /* where small pieces are written, behind one another */
+    uint32_t block_used;
+};
+
+/* The data frame that is being filled. */
+struct batch {
+    uint32_t count, pieces_count, host_count;
+    size_t bytes;
+    uint32_t group[BATCH_MESSAGES_MAX], size[BATCH_MESSAGES_MAX], sender[BATCH_MESSAGES_MAX];
+    uint64_t number[BATCH_MESSAGES_MAX], epoch[BATCH_MESSAGES_MAX];
+    struct {
+        struct buf *buf;
+        const uint8_t *data;
+        size_t bytes;
+    } pieces[BATCH_MESSAGES_MAX];
+    struct {
+        uint32_t node;
+        char *name; /* owned */
+    } hosts[BATCH_MESSAGES_MAX];
+};
+
+struct client {
+    struct session *s; /* not owned */
+    uint64_t number;   /* of the connection: 1, 2, 3 ... */
+    uid_t uid;
+    pid_t pid;
+    void *data;
+    bool greeted;
+    int error;       /* not 0: closes once the output is written */
+    bool is_fresh;   /* session_next will name it */
+    bool is_waiting; /* output waits */
+    bool aged;       /* its oldest output is older than the cap */
+    uint64_t frames;
+    struct use *by_id;
+    struct use *last; /* looked up last */
+    uint32_t use_count;
+    struct output out;
+    struct batch batch;
+    struct use_list dirty; /* uses with a completion or a grant to tell */
+    LIST_HEAD(, request) requests;
+    uint32_t *names_told; /* node ids, ascending */
+    uint32_t names_count, names_room;
+    TAILQ_ENTRY(client) all, fresh, waiting;
+};
+TAILQ_HEAD(client_list, client);
+
+struct session {
+    struct session_config config;
+    struct node *node; /* not owned */
+    uint64_t now_us;   /* of the last call that brought the time */
+    bool stopped;
+    uint32_t told_node_id; /* clients were told this one */
+    uint64_t connections;
+    uint32_t client_count, use_count;
+    uint64_t granted_extra;
+    struct client_list clients, fresh, waiting;
+    struct local *by_name;
+    struct local **by_handle;
+    uint32_t handle_room;
+    TAILQ_HEAD(, local) pending, lingering;
+    struct members *last_members;
+    struct arena arena;   /* of the frame being looked at */
+    struct arena scratch; /* of the message being built */
+    struct buf *spare[BLOCKS_SPARE_MAX];
+    uint32_t spare_count;
+    struct session_stats stats;
+};
+
+/* ---- session.c */
+/* One error for the client: names where (in the frame being looked at) and what, and has the
+ * connection closed. Returns error. */
+int client_fail(struct client *c, int error, const char *what, const char *where, ...)
+    __attribute__((format(printf, 4, 5)));
+void client_fresh(struct client *c);
+void session_trace(struct session *s, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+bool session_traced(const struct session *s);
+uint64_t session_hash(const uint8_t *data, size_t bytes); /* FNV-1a 64 */
+void *session_alloc(size_t count, size_t size);           /* zeroed; aborts when memory is out */
+void *session_grow(void *list, size_t count, size_t size);
+
+void session_arena_reset(struct arena *a, size_t cap);
+void *session_arena_alloc(struct arena *a, size_t bytes); /* NULL: cap reached */
+void *session_arena_need(struct arena *a, size_t bytes);  /* zeroed; aborts above the cap */
+void session_arena_done(struct arena *a);
+ProtobufCAllocator session_arena_allocator(struct arena *a);
+
+/* ---- session_request.c */
+int request_open(struct client *c, const Qsm__OpenGroups *m);
+int request_close(struct client *c, const Qsm__CloseGroups *m);
+int request_hold(struct client *c, const Qsm__Hold *m);
+/* Ends the waiters of l of one kind; error 0: what they wait for came. */
+void waiters_end(struct local *l, enum wait_kind kind, int error, const char *text);
+struct use *use_find(struct client *c, uint32_t id); /* NULL: none */
+/* Frees u once it is closed and nothing of it is left. */
+void use_release(struct use *u);
+/* The connection is gone: ends all that it has to do with groups, telling nobody. */
+void client_leave(struct client *c);
+
+/* ---- session_group.c */
+void local_event(void *ctx, const struct group_event *e);
+struct local *local_of(struct session *s, uint32_t handle);   /* NULL: none */
+struct local *local_get(struct session *s, const char *name); /* made when there is none */
+/* Has what the group wants of the node looked at in session_work. */
+void local_touch(struct session *s, struct local *l);
+/* Asks the node for what the pending groups want. */
+void session_work(struct session *s);
+void locals_expire(struct session *s);
+uint64_t locals_deadline(const struct session *s);
+void locals_stop(struct session *s);
+void locals_done(struct session *s);
+
+/* ---- session_sub.c */
+/* The node is a member: u is subscribed from here on. */
+void subscription_begin(struct use *u);
+/* Tells the current view. */
+void subscription_view(struct use *u);
+/* Ends the subscription of u, if it has begun, and tells why. rejoined: the next view begins it
+ * again. */
+void subscription_end(struct use *u, enum end_why why, bool rejoined);
+/* The same when nobody is there to be told. */
+void subscription_drop(struct use *u);
+void subscription_deliver(void *ctx, const struct delivery *d);
+
+/* ---- session_feed.c */
+int feed_submit(struct client *c, const struct frame *f);
+bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret);
+void feed_stable(void *ctx, uint32_t group, uint64_t number, bool lost);
+/* All that the group's clients submitted has an unknown end: what was pulled, and, with queues,
+ * what was not. */
+void feed_lose(struct session *s, struct local *l, const char *reason, bool queues);
+void feed_begin(struct use *u); /* opened to send: the first grant */
+void feed_end(struct use *u);   /* closed to send: what was accepted still goes out */
+/* Writes completions and grants that are due. */
+void feed_tell(struct client *c);
+void feed_done(struct use *u);
+
+/* ---- session_out.c */
+void out_control(struct client *c, const Qsm__ToClient *m);
+/* Queues a message; false: a cap of the client is reached. */
+bool out_message(struct client *c, struct use *u, const struct delivery *d);
+bool out_room(const struct client *c, uint64_t bytes, uint32_t messages);
+void out_cut(struct client *c);
+void out_stamp(struct client *c, uint64_t now_us);
+void out_done(struct client *c);
+uint64_t out_oldest_us(const struct client *c); /* UINT64_MAX: nothing waits, 0: not seen yet */
+/* The host's name when the client was not told it yet, else "". Good until the scratch is reset. */
+char *name_to_tell(struct client *c, uint32_t node);
+void out_result(struct client *c, uint64_t request, int error, const char *text);
+
+/* ---- session_info.c */
+int info_answer(struct client *c, const Qsm__Ask *m);
+void info_hello(struct client *c);
+
+#endif

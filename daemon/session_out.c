@@ -1,0 +1,389 @@
+/* session_out: what waits for a client to read. Messages gather in an open data frame that is cut
+ * at 64 messages, 64 KB or the end of the turn, never by a timer. Small pieces (heads, control
+ * frames, payloads below COPY_BYTES) are written behind one another into blocks, larger payloads
+ * are referenced; a list of segments says what goes out in which order. */
+#include "session_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- blocks */
+
+static struct buf *block_take(struct session *s)
+{
+    if (s->spare_count > 0)
+        return s->spare[--s->spare_count];
+    struct buf *b = buf_new(BLOCK_BYTES);
+    b->owner = s; /* tells it from other bufs */
+    return b;
+}
+
+/* Gives a reference back; a block that nobody else refers to is kept for the next client. */
+static void block_give(struct session *s, struct buf *b)
+{
+    if (b && b->owner == s && b->refs == 1 && s->spare_count < BLOCKS_SPARE_MAX)
+        s->spare[s->spare_count++] = b;
+    else
+        buf_unref(b);
+}
+
+/* Room for bytes in the client's block; *ret_buf gets a reference for the caller. */
+static uint8_t *block_room(struct client *c, size_t bytes, struct buf **ret_buf)
+{
+    struct output *o = &c->out;
+    if (bytes > BLOCK_BYTES / 2) {
+        *ret_buf = buf_new(bytes);
+        return (*ret_buf)->data;
+    }
+    if (o->block && o->block->refs == 1)
+        o->block_used = 0; /* all that was in it is written */
+    if (!o->block || BLOCK_BYTES - o->block_used < bytes) {
+        block_give(c->s, o->block);
+        o->block = block_take(c->s);
+        o->block_used = 0;
+    }
+    uint8_t *at = o->block->data + o->block_used;
+    o->block_used += (uint32_t)bytes;
+    *ret_buf = buf_ref(o->block);
+    return at;
+}
+
+/* ---- segments */
+
+static struct segment *segment_at(const struct output *o, size_t i)
+{
+    return &o->ring[(o->first + i) & (o->room - 1)];
+}
+
+static void segments_grow(struct output *o)
+{
+    size_t room = o->room > 0 ? o->room * 2 : 16;
+    struct segment *ring = session_alloc(room, sizeof(*ring));
+    for (size_t i = 0; i < o->count; i++)
+        ring[i] = *segment_at(o, i);
+    free(o->ring);
+    o->ring = ring;
+    o->first = 0;
+    o->room = room;
+}
+
+/* Queues bytes inside buf, whose reference is taken over. */
+static void segment_add(struct client *c, struct buf *buf, const uint8_t *data, size_t bytes,
+                        uint32_t messages)
+{
+    struct output *o = &c->out;
+    struct segment *last = o->count > o->stamped ? segment_at(o, o->count - 1) : NULL;
+
+    o->bytes += bytes;
+    o->queued_total += bytes;
+    if (o->bytes > c->s->stats.client_output_bytes_max)
+        c->s->stats.client_output_bytes_max = o->bytes;
+    if (last && last->buf == buf && last->data + last->bytes == data) {
+        last->bytes += bytes;
+        last->messages += messages;
+        buf_unref(buf);
+        return;
+    }
+    if (o->count == o->room)
+        segments_grow(o);
+    o->count++;
+    *segment_at(o, o->count - 1) =
+        (struct segment){.buf = buf, .data = data, .bytes = bytes, .messages = messages};
+    if (!c->is_waiting) {
+        c->is_waiting = true;
+        TAILQ_INSERT_TAIL(&c->s->waiting, c, waiting);
+    }
+    client_fresh(c);
+}
+
+void out_stamp(struct client *c, uint64_t now_us)
+{
+    struct output *o = &c->out;
+    for (; o->stamped < o->count; o->stamped++)
+        segment_at(o, o->stamped)->at_us = now_us > 0 ? now_us : 1;
+}
+
+uint64_t out_oldest_us(const struct client *c)
+{
+    const struct output *o = &c->out;
+    if (o->count == 0)
+        return UINT64_MAX;
+    return o->stamped > 0 ? segment_at(o, 0)->at_us : 0;
+}
+
+int session_output(struct client *c, struct iovec *iov, int max)
+{
+    struct output *o = &c->out;
+    int n = 0;
+    for (; n < max && (size_t)n < o->count; n++) {
+        struct segment *g = segment_at(o, (size_t)n);
+        iov[n] = (struct iovec){.iov_base = (void *)(uintptr_t)g->data, .iov_len = g->bytes};
+    }
+    return n;
+}
+
+/* Nothing waits any more: the client needs no memory until there is something. */
+static void out_empty(struct client *c)
+{
+    struct output *o = &c->out;
+    c->aged = false;
+    if (c->is_waiting) {
+        c->is_waiting = false;
+        TAILQ_REMOVE(&c->s->waiting, c, waiting);
+    }
+    if (o->block && o->block->refs == 1) {
+        block_give(c->s, o->block);
+        o->block = NULL;
+    }
+}
+
+void session_wrote(struct client *c, size_t bytes, uint64_t now_us)
+{
+    struct output *o = &c->out;
+
+    c->s->now_us = now_us;
+    assert(bytes <= o->bytes);
+    o->bytes -= bytes;
+    o->written_total += bytes;
+    while (o->count > 0) {
+        struct segment *g = segment_at(o, 0);
+        if (bytes < g->bytes) {
+            g->data += bytes;
+            g->bytes -= bytes;
+            break;
+        }
+        bytes -= g->bytes;
+        o->messages -= g->messages;
+        struct buf *buf = g->buf;
+        o->first = (o->first + 1) & (o->room - 1);
+        o->count--;
+        if (o->stamped > 0)
+            o->stamped--;
+        if (buf == o->block)
+            buf_unref(buf);
+        else
+            block_give(c->s, buf);
+    }
+    out_stamp(c, now_us);
+    if (o->count == 0)
+        out_empty(c);
+    else if (out_oldest_us(c) + c->s->config.queue_age_us > now_us)
+        c->aged = false;
+    if (!TAILQ_EMPTY(&c->dirty) && o->bytes <= c->s->config.queue_bytes)
+        client_fresh(c);
+}
+
+void out_done(struct client *c)
+{
+    struct output *o = &c->out;
+    struct batch *b = &c->batch;
+
+    for (size_t i = 0; i < o->count; i++)
+        buf_unref(segment_at(o, i)->buf);
+    for (uint32_t i = 0; i < b->pieces_count; i++)
+        buf_unref(b->pieces[i].buf);
+    for (uint32_t i = 0; i < b->host_count; i++)
+        free(b->hosts[i].name);
+    if (o->block)
+        block_give(c->s, o->block);
+    free(o->ring);
+}
+
+/* ---- names of hosts */
+
+/* Whether the client was not told the name of node before; notes that it is now. */
+static bool name_is_new(struct client *c, uint32_t node)
+{
+    uint32_t low = 0, high = c->names_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (c->names_told[middle] < node)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < c->names_count && c->names_told[low] == node)
+        return false;
+    if (c->names_count == NAMES_TOLD_MAX) /* names are told again, which harms nobody */
+        c->names_count = low = 0;
+    if (c->names_count == c->names_room) {
+        c->names_room = c->names_room > 0 ? c->names_room * 2 : 16;
+        c->names_told = session_grow(c->names_told, c->names_room, sizeof(*c->names_told));
+    }
+    memmove(c->names_told + low + 1, c->names_told + low,
+            (c->names_count - low) * sizeof(*c->names_told));
+    c->names_told[low] = node;
+    c->names_count++;
+    return true;
+}
+
+/* To look a peer up is the one thing that is asked of the core in mid-upcall: it changes nothing,
+ * and later the peer may be gone. */
+char *name_to_tell(struct client *c, uint32_t node)
+{
+    const struct node_peer *peer = node_find_peer(c->s->node, node);
+    if (!peer || !peer->name || !name_is_new(c, node))
+        return (char *)(uintptr_t) "";
+    size_t size = strlen(peer->name) + 1;
+    return memcpy(session_arena_need(&c->s->scratch, size), peer->name, size);
+}
+
+/* ---- frames */
+
+void out_control(struct client *c, const Qsm__ToClient *m)
+{
+    if (c->error)
+        return;
+    out_cut(c);
+    size_t body = qsm__to_client__get_packed_size(m);
+    assert(body <= FRAME_CONTROL_MAX);
+    struct buf *buf;
+    uint8_t *at = block_room(c, FRAME_HEAD_BYTES + body, &buf);
+    frame_write_head(at, KIND_TO_CLIENT, 0, body);
+    qsm__to_client__pack(m, at + FRAME_HEAD_BYTES);
+    segment_add(c, buf, at, FRAME_HEAD_BYTES + body, 0);
+}
+
+void out_result(struct client *c, uint64_t request, int error, const char *text)
+{
+    Qsm__Result r = QSM__RESULT__INIT;
+    r.request = request;
+    r.error = error;
+    r.text = (char *)(uintptr_t)text;
+    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
+    m.what_case = QSM__TO_CLIENT__WHAT_RESULT;
+    m.result = &r;
+    out_control(c, &m);
+}
+
+/* Writes the header of the open frame behind its payloads in memory, before them in the list. */
+static void head_add(struct client *c)
+{
+    struct batch *b = &c->batch;
+    Qsm__Deliver d = QSM__DELIVER__INIT;
+    Qsm__Member members[BATCH_MESSAGES_MAX], *list[BATCH_MESSAGES_MAX];
+
+    for (uint32_t i = 0; i < b->host_count; i++) {
+        qsm__member__init(&members[i]);
+        members[i].node = b->hosts[i].node;
+        members[i].host = b->hosts[i].name;
+        list[i] = &members[i];
+    }
+    d.n_group = d.n_bytes = d.n_sender = d.n_number = d.n_epoch = b->count;
+    d.group = b->group;
+    d.bytes = b->size;
+    d.sender = b->sender;
+    d.number = b->number;
+    d.epoch = b->epoch;
+    d.n_host = b->host_count;
+    d.host = list;
+    size_t header = qsm__deliver__get_packed_size(&d);
+    struct buf *buf;
+    uint8_t *at = block_room(c, FRAME_HEAD_BYTES + header, &buf);
+    frame_write_head(at, KIND_DELIVER, header, b->bytes);
+    qsm__deliver__pack(&d, at + FRAME_HEAD_BYTES);
+    bool all = b->pieces_count == 0;
+    segment_add(c, buf, at, FRAME_HEAD_BYTES + header, all ? b->count : 0);
+}
+
+void out_cut(struct client *c)
+{
+    struct batch *b = &c->batch;
+    if (b->count == 0)
+        return;
+    head_add(c);
+    for (uint32_t i = 0; i < b->pieces_count; i++) {
+        bool last = i + 1 == b->pieces_count;
+        segment_add(c, b->pieces[i].buf, b->pieces[i].data, b->pieces[i].bytes,
+                    last ? b->count : 0);
+    }
+    for (uint32_t i = 0; i < b->host_count; i++)
+        free(b->hosts[i].name);
+    c->s->stats.client_frames_out++;
+    b->count = b->pieces_count = b->host_count = 0;
+    b->bytes = 0;
+}
+
+bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
+{
+    const struct session_config *config = &c->s->config;
+    uint64_t waiting = c->out.bytes + c->batch.bytes;
+    if (c->aged)
+        return false;
+    if (waiting == 0)
+        return true; /* a queue that is empty takes any one message */
+    return waiting + bytes <= config->queue_bytes &&
+           c->out.messages + messages <= config->queue_messages;
+}
+
+static void batch_payload(struct client *c, const struct delivery *d)
+{
+    struct batch *b = &c->batch;
+    struct buf *buf;
+
+    if (d->bytes == 0)
+        return;
+    const uint8_t *data = d->data;
+    if (d->bytes < COPY_BYTES) {
+        uint8_t *at = block_room(c, d->bytes, &buf);
+        data = memcpy(at, data, d->bytes);
+    } else {
+        buf = buf_ref(d->body);
+    }
+    uint32_t n = b->pieces_count;
+    if (n > 0 && b->pieces[n - 1].buf == buf &&
+        b->pieces[n - 1].data + b->pieces[n - 1].bytes == data) {
+        b->pieces[n - 1].bytes += d->bytes;
+        buf_unref(buf);
+        return;
+    }
+    b->pieces[n].buf = buf;
+    b->pieces[n].data = data;
+    b->pieces[n].bytes = d->bytes;
+    b->pieces_count++;
+}
+
+static void batch_host(struct client *c, uint32_t node)
+{
+    struct batch *b = &c->batch;
+    if (b->count > 0 && b->sender[b->count - 1] == node)
+        return;
+    session_arena_reset(&c->s->scratch, SCRATCH_ARENA_MAX);
+    const char *name = name_to_tell(c, node);
+    if (*name == '\0')
+        return;
+    b->hosts[b->host_count].node = node;
+    b->hosts[b->host_count].name = strdup(name);
+    assert(b->hosts[b->host_count].name);
+    b->host_count++;
+}
+
+bool out_message(struct client *c, struct use *u, const struct delivery *d)
+{
+    struct batch *b = &c->batch;
+
+    if (c->error)
+        return true; /* it is about to be closed */
+    if (!out_room(c, d->bytes, 1))
+        return false;
+    if (b->count > 0 && b->bytes + d->bytes > BATCH_BYTES)
+        out_cut(c);
+    batch_host(c, d->sender);
+    uint32_t n = b->count;
+    b->group[n] = u->id;
+    b->size[n] = d->bytes;
+    b->sender[n] = d->sender;
+    b->number[n] = d->number;
+    b->epoch[n] = d->epoch;
+    batch_payload(c, d);
+    b->bytes += d->bytes;
+    b->count++;
+    c->out.messages++;
+    u->last_out = c->out.queued_total + b->bytes + 1;
+    c->s->stats.client_messages_out++;
+    if (b->count == BATCH_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
+        out_cut(c);
+    client_fresh(c);
+    return true;
+}

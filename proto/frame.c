@@ -1,0 +1,81 @@
+/* frame: see frame.h. Both ends of both streams parse with this code, so a check here is a check
+ * everywhere: nothing behind a frame_parse that succeeded needs to doubt the lengths again. */
+#include "frame.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define LENGTH_BYTES 4 /* the length field, which does not count itself */
+#define REST_BYTES (FRAME_HEAD_BYTES - LENGTH_BYTES) /* the rest of the head, which it counts */
+
+static uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint16_t get_u16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+/* Checks a head of which all bytes are there. Returns 0 or a negative errno. */
+static int check_head(const uint8_t *head, size_t *ret_size)
+{
+    uint32_t length = get_u32(head);
+    if (head[4] != FRAME_VERSION)
+        return -EPROTONOSUPPORT;
+    if (length < REST_BYTES)
+        return -EPROTO;
+    uint32_t body = length - REST_BYTES;
+    uint16_t header_bytes = get_u16(head + 6);
+    if (body > FRAME_BODY_MAX || header_bytes > body)
+        return -EPROTO;
+    if (header_bytes == 0 && body > FRAME_CONTROL_MAX)
+        return -EPROTO;
+    *ret_size = (size_t)length + LENGTH_BYTES;
+    return 0;
+}
+
+long frame_parse(const uint8_t *bytes, size_t count, struct frame *ret)
+{
+    if (count < FRAME_HEAD_BYTES)
+        return 0;
+    size_t size;
+    int error = check_head(bytes, &size);
+    if (error)
+        return error;
+    if (count < size)
+        return 0;
+    ret->kind = bytes[5];
+    ret->header_bytes = get_u16(bytes + 6);
+    ret->header = ret->header_bytes > 0 ? bytes + FRAME_HEAD_BYTES : NULL;
+    ret->payload = bytes + FRAME_HEAD_BYTES + ret->header_bytes;
+    ret->payload_bytes = size - FRAME_HEAD_BYTES - ret->header_bytes;
+    return (long)size;
+}
+
+size_t frame_wants(const uint8_t *bytes, size_t count)
+{
+    if (count < FRAME_HEAD_BYTES)
+        return FRAME_HEAD_BYTES;
+    size_t size;
+    if (check_head(bytes, &size) || size <= count)
+        return count + 1;
+    return size;
+}
+
+void frame_write_head(uint8_t out[FRAME_HEAD_BYTES], uint8_t kind, size_t header_bytes,
+                      size_t payload_bytes)
+{
+    assert(header_bytes <= UINT16_MAX);
+    assert(payload_bytes <= FRAME_BODY_MAX);
+    assert(header_bytes + payload_bytes <= FRAME_BODY_MAX);
+    uint32_t length = (uint32_t)(REST_BYTES + header_bytes + payload_bytes);
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        out[i] = (uint8_t)(length >> (8 * i));
+    out[4] = FRAME_VERSION;
+    out[5] = kind;
+    out[6] = (uint8_t)header_bytes;
+    out[7] = (uint8_t)(header_bytes >> 8);
+}

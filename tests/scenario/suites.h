@@ -1,0 +1,11 @@
+/* suites: every suite of the scenario tests. */
+#ifndef QSM_SCENARIO_SUITES_H
+#define QSM_SCENARIO_SUITES_H
+
+#include <check.h>
+
+Suite *suite_repair(void);
+Suite *suite_views(void);
+Suite *suite_packets(void);
+
+#endif

@@ -1,0 +1,256 @@
+/* sim_cms: the CMS's host: its links, its durable log with the time that an append takes, its crash
+ * between an append and the word that it is durable, and its restart from log and snapshot. */
+#include "sim.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void cms_turn(struct sim *s);
+
+/* ---- the log */
+
+static struct log_entry *add_entry(struct log_entry **list, size_t *count, size_t *room)
+{
+    if (*count == *room) {
+        *room = *room ? *room * 2 : 64;
+        *list = realloc(*list, *room * sizeof(**list));
+        assert(*list);
+    }
+    return &(*list)[(*count)++];
+}
+
+/* What the disk has done by now is durable, in order. */
+static void settle(struct cms_host *c, uint64_t now_us)
+{
+    size_t n = 0;
+    for (; n < c->writing_count && c->writing[n].durable_us <= now_us; n++)
+        *add_entry(&c->log, &c->log_count, &c->log_room) = c->writing[n];
+    c->writing_count -= n;
+    if (n)
+        memmove(c->writing, c->writing + n, c->writing_count * sizeof(*c->writing));
+}
+
+static void tell_durable(struct sim *s)
+{
+    struct cms_host *c = &s->cms;
+    settle(c, s->now_us);
+    uint64_t index = c->log_count ? c->log[c->log_count - 1].index : 0;
+    if (index <= c->appended)
+        return;
+    c->appended = index;
+    cms_appended(c->cms, index, s->now_us);
+    if (!rng_chance(&s->random, c->snapshot_chance))
+        return;
+    free(c->snapshot);
+    c->snapshot = cms_snapshot(c->cms, &c->snapshot_index, &c->snapshot_bytes);
+}
+
+static void disk_done(struct sim *s, void *ctx, uint64_t life)
+{
+    (void)ctx;
+    if (!s->ending && s->cms.cms && s->cms.life == life)
+        cmshost_wake(s, s->now_us);
+}
+
+static void write_log(struct sim *s)
+{
+    struct cms_host *c = &s->cms;
+    uint64_t index;
+    const uint8_t *bytes;
+    size_t count;
+    while (cms_append_pull(c->cms, &index, &bytes, &count)) {
+        uint64_t at = s->now_us;
+        if (c->writing_count && c->writing[c->writing_count - 1].durable_us > at)
+            at = c->writing[c->writing_count - 1].durable_us;
+        at += c->disk_us + rng_below(&s->random, c->disk_extra_us + 1);
+        struct log_entry *e = add_entry(&c->writing, &c->writing_count, &c->writing_room);
+        *e = (struct log_entry){.index = index, .durable_us = at, .count = count};
+        e->bytes = malloc(count ? count : 1);
+        assert(e->bytes);
+        memcpy(e->bytes, bytes, count);
+        sim_at(s, at, disk_done, NULL, c->life);
+    }
+}
+
+/* ---- links */
+
+static bool read_link(struct sim *s, struct link *l)
+{
+    struct pipe *p = &l->pipes[TO_CMS];
+    if (!l->cms_told) {
+        l->cms_told = true;
+        cms_link_up(s->cms.cms, l->id, s->now_us);
+    }
+    if (p->arrived_count) {
+        int bad = cms_link_receive(s->cms.cms, l->id, p->arrived, p->arrived_count, s->now_us);
+        p->arrived_count = 0;
+        if (bad < 0)
+            sim_fail(s, "LINK: the CMS refuses bytes of %s: %d", l->host->name, bad);
+    }
+    return !p->fin;
+}
+
+static void read_links(struct sim *s)
+{
+    struct link *l, *next;
+    TAILQ_FOREACH_SAFE (l, &s->links, entry, next) {
+        if (!l->cms_up || read_link(s, l))
+            continue;
+        cms_link_down(s->cms.cms, l->id, s->now_us);
+        simlink_close(s, l, false);
+    }
+}
+
+static struct link *find_link(struct sim *s, uint64_t id)
+{
+    struct link *l;
+    TAILQ_FOREACH (l, &s->links, entry) {
+        if (l->id == id && l->cms_up)
+            return l;
+    }
+    return NULL;
+}
+
+static void write_links(struct sim *s)
+{
+    uint64_t id;
+    bool close;
+    uint8_t bytes[16384];
+    while (cms_link_next(s->cms.cms, &id, &close)) {
+        struct link *l = find_link(s, id);
+        if (!l) {
+            sim_fail(s, "LINK: the CMS writes to link %llu, which is down", (unsigned long long)id);
+            return;
+        }
+        for (size_t n; (n = cms_link_pull(s->cms.cms, id, bytes, sizeof(bytes))) > 0;)
+            simlink_send(s, l, TO_NODE, bytes, n);
+        if (!close)
+            continue;
+        cms_link_down(s->cms.cms, id, s->now_us);
+        simlink_close(s, l, false);
+    }
+}
+
+/* ---- the turn */
+
+static void wake_due(struct sim *s, void *ctx, uint64_t at_us)
+{
+    (void)ctx;
+    if (!s->cms.cms || s->ending || s->cms.wake_us != at_us)
+        return;
+    s->cms.wake_us = UINT64_MAX;
+    if (s->now_us >= s->cms.paused_until_us)
+        cms_turn(s);
+}
+
+void cmshost_wake(struct sim *s, uint64_t at_us)
+{
+    if (at_us < s->now_us + 5)
+        at_us = s->now_us + 5;
+    if (!s->cms.cms || s->ending || at_us >= s->cms.wake_us)
+        return;
+    s->cms.wake_us = at_us;
+    sim_at(s, at_us, wake_due, NULL, at_us);
+}
+
+static void cms_turn(struct sim *s)
+{
+    struct cms_host *c = &s->cms;
+    uint64_t epoch = cms_epoch(c->cms);
+    tell_durable(s);
+    read_links(s);
+    if (cms_deadline(c->cms) <= s->now_us)
+        cms_expire(c->cms, s->now_us);
+    write_log(s);
+    write_links(s);
+    if (cms_epoch(c->cms) > epoch)
+        s->counts.views += cms_epoch(c->cms) - epoch;
+    uint64_t at = cms_deadline(c->cms);
+    if (at != UINT64_MAX)
+        cmshost_wake(s, at);
+}
+
+/* ---- start, crash, pause */
+
+static void on_trace(void *ctx, const char *line)
+{
+    sim_trace_line(ctx, "cms", line);
+}
+
+void cmshost_start(struct sim *s)
+{
+    struct cms_host *c = &s->cms;
+    struct cms_upcalls up = {.ctx = s, .trace = on_trace, .trace_replay_from = c->appended + 1};
+    assert(!c->cms);
+    c->life++;
+    c->starting = false;
+    c->wake_us = UINT64_MAX;
+    c->cms = cms_new(&s->config.cms, &up, s->now_us);
+    int bad = 0;
+    uint64_t from = 0;
+    if (c->snapshot) {
+        from = c->snapshot_index;
+        bad = cms_restore(c->cms, from, c->snapshot, c->snapshot_bytes);
+    }
+    for (size_t i = 0; !bad && i < c->log_count; i++) {
+        if (c->log[i].index > from)
+            bad = cms_replay(c->cms, c->log[i].index, c->log[i].bytes, c->log[i].count);
+    }
+    if (bad) {
+        sim_fail(s, "LOG: the CMS refuses its own log: %d", bad);
+        return;
+    }
+    c->appended = c->log_count ? c->log[c->log_count - 1].index : 0;
+    cms_lead(c->cms, s->now_us);
+    cmshost_wake(s, s->now_us);
+}
+
+void cmshost_crash(struct sim *s)
+{
+    struct cms_host *c = &s->cms;
+    settle(c, s->now_us);
+    s->counts.cms_torn += c->writing_count > 0;
+    for (size_t i = 0; i < c->writing_count; i++) {
+        struct log_entry *e = &c->writing[i];
+        bool whole = i == 0 && rng_chance(&s->random, 0.5); /* durable, though nobody was told */
+        if (whole)
+            *add_entry(&c->log, &c->log_count, &c->log_room) = *e;
+        else
+            free(e->bytes);
+    }
+    c->writing_count = 0;
+    struct link *l, *next;
+    TAILQ_FOREACH_SAFE (l, &s->links, entry, next)
+        simlink_close(s, l, false);
+    cms_free(c->cms);
+    c->cms = NULL;
+    c->paused_until_us = 0;
+}
+
+static void resume(struct sim *s, void *ctx, uint64_t life)
+{
+    (void)ctx;
+    if (s->cms.life == life)
+        cmshost_wake(s, s->now_us);
+}
+
+void cmshost_pause(struct sim *s, uint64_t until_us)
+{
+    s->cms.paused_until_us = until_us;
+    sim_at(s, until_us, resume, NULL, s->cms.life);
+}
+
+void cmshost_done(struct sim *s)
+{
+    struct cms_host *c = &s->cms;
+    for (size_t i = 0; i < c->log_count; i++)
+        free(c->log[i].bytes);
+    for (size_t i = 0; i < c->writing_count; i++)
+        free(c->writing[i].bytes);
+    free(c->log);
+    free(c->writing);
+    free(c->snapshot);
+    if (c->cms)
+        cms_free(c->cms);
+    c->cms = NULL;
+}

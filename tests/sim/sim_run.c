@@ -1,0 +1,154 @@
+/* sim_run: one seed from start to end: a plan, faults, calm, and then convergence within a minute
+ * of virtual time, judged here and by the checker. */
+#include "sim.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAL_US (60 * SIM_S)
+#define EVENTS_MAX UINT64_C(60000000)
+
+/* ---- convergence */
+
+struct dead_search {
+    const struct sim *sim;
+    char *why;
+    size_t room;
+    bool found;
+};
+
+static bool lives(const struct sim *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        if (s->hosts[i].node && node_id(s->hosts[i].node) == id)
+            return true;
+    }
+    return false;
+}
+
+static void look_for_dead(void *ctx, const struct node_group_info *g)
+{
+    struct dead_search *d = ctx;
+    for (uint32_t i = 0; i < g->member_count && !d->found; i++) {
+        if (lives(d->sim, g->members[i]))
+            continue;
+        d->found = true;
+        snprintf(d->why, d->room, "node %u is dead but a member of %s", g->members[i], g->name);
+    }
+}
+
+static bool host_converged(struct sim *s, struct host *h, char *why, size_t room)
+{
+    if (!h->node)
+        return true;
+    const char *what = NULL;
+    if (h->stopping)
+        what = "has not stopped yet";
+    else if (!node_linked(h->node))
+        what = "has no CMS";
+    else if (!node_id(h->node))
+        what = "is not admitted";
+    else if (node_epoch(h->node) != cms_epoch(s->cms.cms))
+        what = "is not in the last epoch";
+    else if (!node_idle(h->node))
+        what = "is not idle";
+    if (what) {
+        snprintf(why, room, "%s (node %u, epoch %llu of %llu) %s", h->name, node_id(h->node),
+                 (unsigned long long)node_epoch(h->node), (unsigned long long)cms_epoch(s->cms.cms),
+                 what);
+        return false;
+    }
+    return app_settled(h, why, room);
+}
+
+bool sim_converged(struct sim *s, char *why, size_t room)
+{
+    struct dead_search d = {s, why, room, false};
+    if (!s->cms.cms) {
+        snprintf(why, room, "the CMS is down");
+        return false;
+    }
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        if (!host_converged(s, &s->hosts[i], why, room))
+            return false;
+    }
+    for (uint32_t i = 0; i < s->config.hosts && !d.found; i++) {
+        if (s->hosts[i].node)
+            node_each_group(s->hosts[i].node, look_for_dead, &d);
+    }
+    return !d.found;
+}
+
+static void heal(struct sim *s, struct run_result *ret)
+{
+    char why[200] = "";
+    uint64_t calm = s->now_us;
+    faults_calm(s);
+    while (!sim_failed(s) && s->now_us < calm + HEAL_US) {
+        sim_run_until(s, s->now_us + 100 * SIM_MS);
+        if (sim_failed(s))
+            break;
+        if (s->counts.events > EVENTS_MAX)
+            sim_fail(s, "RUNAWAY: %llu events", (unsigned long long)s->counts.events);
+        if (!sim_converged(s, why, sizeof(why)))
+            continue;
+        ret->healed_us = s->now_us - calm;
+        sim_trace(s, "sim", "finish");
+        return;
+    }
+    if (!sim_failed(s))
+        sim_fail(s, "LIVE: not healed 60 s after calm: %s", why);
+}
+
+/* ---- a seed */
+
+static struct sim_config plan_config(const struct run_config *config, struct rng *r)
+{
+    struct sim_config c = sim_config_default();
+    c.seed = config->seed;
+    c.trace = config->trace;
+    c.hosts = (uint32_t)rng_range(r, config->nodes_min, config->nodes_max);
+    c.groups = (uint32_t)rng_range(r, 1, 12);
+    c.node.window_bytes = UINT64_C(1) << rng_range(r, 16, 22);
+    c.node.token_rate_mhz = (uint32_t)rng_range(r, 1, 5) * 1000;
+    c.node.no_sender_repair = false;
+    if (rng_chance(r, 0.3))
+        c.node.datagram_bytes = (uint32_t)rng_range(r, WIRE_DATAGRAM_MIN, 4000);
+    if (rng_chance(r, 0.3))
+        c.cms.cache_replicas = (uint32_t)rng_range(r, 1, 4);
+    return c;
+}
+
+static void add_failure(struct run_result *ret, const char *text)
+{
+    size_t slot = ret->failure_count++;
+    ret->failed = true;
+    if (slot < sizeof(ret->failures) / sizeof(ret->failures[0]))
+        snprintf(ret->failures[slot], sizeof(ret->failures[0]), "%s", text);
+}
+
+void run_seed(const struct run_config *config, struct run_result *ret)
+{
+    struct rng r = {config->seed * UINT64_C(0x9e3779b97f4a7c15) + 7};
+    struct sim_config c = plan_config(config, &r);
+    struct sim *s = sim_new(&c);
+    uint64_t until = rng_range(&r, 3 * SIM_S, 8 * SIM_S);
+    memset(ret, 0, sizeof(*ret));
+    ret->nodes = c.hosts;
+    cmshost_start(s);
+    faults_plan(s, &r, until);
+    load_plan(s, &r, until);
+    sim_run_until(s, until);
+    if (!sim_failed(s))
+        heal(s, ret);
+    if (s->failure[0])
+        add_failure(ret, s->failure);
+    for (size_t i = 0; i < checker_failures(s->checker) && i < CHECKER_FAILURES_MAX; i++)
+        add_failure(ret, checker_failure(s->checker, i));
+    ret->hash = s->trace_hash;
+    ret->lines = s->trace_lines;
+    ret->virtual_us = s->now_us;
+    for (uint32_t i = 0; i < c.hosts; i++)
+        host_done(&s->hosts[i]); /* counts its node */
+    ret->counts = s->counts;
+    sim_free(s);
+}

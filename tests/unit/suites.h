@@ -1,0 +1,34 @@
+/* suites: every suite of the unit tests. A new one is a line here and a test_NAME.c that defines
+ * `Suite *suite_NAME(void)`. */
+#ifndef QSM_SUITES_H
+#define QSM_SUITES_H
+
+#include <check.h>
+
+#define SUITES(X)                                                                                  \
+    X(buf)                                                                                         \
+    X(check)                                                                                       \
+    X(client)                                                                                      \
+    X(cms)                                                                                         \
+    X(conf)                                                                                        \
+    X(flush)                                                                                       \
+    X(frame)                                                                                       \
+    X(journal)                                                                                     \
+    X(pace)                                                                                        \
+    X(pull)                                                                                        \
+    X(range)                                                                                       \
+    X(region)                                                                                      \
+    X(session)                                                                                     \
+    X(store)                                                                                       \
+    X(suspect)                                                                                     \
+    X(timer)                                                                                       \
+    X(udp)                                                                                         \
+    X(view)                                                                                        \
+    X(wire_data)                                                                                   \
+    X(wire_token)
+
+#define SUITE_DECLARE(name) Suite *suite_##name(void);
+SUITES(SUITE_DECLARE)
+#undef SUITE_DECLARE
+
+#endif

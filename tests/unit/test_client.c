@@ -1,0 +1,614 @@
+/* test_client: libqsmclient against a small daemon in a thread, which echoes what is sent, grants
+ * as much again as left, and can be told to misbehave. */
+#include "suites.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "frame.h"
+#include "ipc.pb-c.h"
+#include "qsmclient.h"
+
+#define GRANT_BYTES 65536u
+#define COST 16u
+#define WAIT_MS 10000
+
+struct daemon {
+    char dir[64], path[96];
+    int listener, fd;
+    pthread_t thread;
+    uint8_t *in;
+    size_t have, room;
+    uint64_t sent; /* by the client, to its one group */
+    uint64_t credit;
+    uint32_t frame_messages_max, frames;
+    bool refuse_open, stop_after_hello, mute; /* mute: takes messages, says nothing of them */
+    const uint8_t *say;                       /* raw, once the client is greeted */
+    size_t say_bytes;
+    uint64_t drop_after; /* closes the connection after so many messages */
+};
+
+static char host_here[] = "here", refusal[] = "not for you"; /* protobuf-c only reads them */
+
+/* ---- the daemon */
+
+static void put_raw(struct daemon *d, const void *data, size_t bytes)
+{
+    const uint8_t *p = data;
+
+    while (bytes > 0) {
+        ssize_t n = send(d->fd, p, bytes, MSG_NOSIGNAL);
+        if (n <= 0)
+            return;
+        p += n;
+        bytes -= (size_t)n;
+    }
+}
+
+static void put_control(struct daemon *d, Qsm__ToClient__WhatCase what, void *body)
+{
+    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
+    uint8_t bytes[4096];
+
+    m.what_case = what;
+    m.hello = body; /* all members of the union are pointers */
+    size_t n = qsm__to_client__get_packed_size(&m);
+    ck_assert_uint_le(n, sizeof(bytes) - FRAME_HEAD_BYTES);
+    frame_write_head(bytes, 2, 0, n);
+    qsm__to_client__pack(&m, bytes + FRAME_HEAD_BYTES);
+    put_raw(d, bytes, n + FRAME_HEAD_BYTES);
+}
+
+static void say_grant(struct daemon *d, uint32_t id, uint64_t bytes)
+{
+    Qsm__Grant grant = QSM__GRANT__INIT;
+
+    grant.id = id;
+    grant.bytes = bytes;
+    d->credit += bytes;
+    put_control(d, QSM__TO_CLIENT__WHAT_GRANT, &grant);
+}
+
+static void take_open(struct daemon *d, const Qsm__OpenGroups *open)
+{
+    Qsm__Result result = QSM__RESULT__INIT;
+
+    result.request = open->request;
+    if (d->refuse_open) {
+        result.error = -EACCES;
+        result.text = refusal;
+    }
+    for (size_t i = 0; i < open->n_group && !d->refuse_open; i++) {
+        Qsm__Member member = QSM__MEMBER__INIT;
+        Qsm__Member *members[] = {&member};
+        Qsm__ViewEvent view = QSM__VIEW_EVENT__INIT;
+        member.node = 7;
+        member.host = host_here;
+        view.id = open->group[i]->id;
+        view.epoch = 3;
+        view.n_member = 1;
+        view.member = members;
+        if (open->group[i]->recv)
+            put_control(d, QSM__TO_CLIENT__WHAT_VIEW, &view);
+        if (open->group[i]->send)
+            say_grant(d, open->group[i]->id, GRANT_BYTES);
+    }
+    put_control(d, QSM__TO_CLIENT__WHAT_RESULT, &result);
+}
+
+static void take_control(struct daemon *d, const struct frame *f)
+{
+    Qsm__ToDaemon *m = qsm__to_daemon__unpack(NULL, f->payload_bytes, f->payload);
+    Qsm__DaemonHello hello = QSM__DAEMON_HELLO__INIT;
+    Qsm__NodeStatus status = QSM__NODE_STATUS__INIT;
+    Qsm__Result result = QSM__RESULT__INIT;
+
+    ck_assert_ptr_nonnull(m);
+    switch (m->what_case) {
+    case QSM__TO_DAEMON__WHAT_HELLO:
+        hello.version = 1;
+        hello.host = host_here;
+        hello.admitted = true;
+        put_control(d, QSM__TO_CLIENT__WHAT_HELLO, &hello);
+        put_raw(d, d->say, d->say_bytes);
+        if (d->stop_after_hello)
+            shutdown(d->fd, SHUT_RDWR);
+        break;
+    case QSM__TO_DAEMON__WHAT_OPEN:
+        take_open(d, m->open);
+        break;
+    case QSM__TO_DAEMON__WHAT_CLOSE:
+        result.request = m->close->request;
+        put_control(d, QSM__TO_CLIENT__WHAT_RESULT, &result);
+        break;
+    case QSM__TO_DAEMON__WHAT_ASK:
+        status.request = m->ask->request;
+        status.host = host_here;
+        status.node_id = 7;
+        put_control(d, QSM__TO_CLIENT__WHAT_STATUS, &status);
+        break;
+    default:
+        ck_abort_msg("an unexpected request");
+    }
+    qsm__to_daemon__free_unpacked(m, NULL);
+}
+
+static void echo(struct daemon *d, const Qsm__Submit *s, const struct frame *f)
+{
+    Qsm__Deliver deliver = QSM__DELIVER__INIT;
+    uint32_t sender[64];
+    uint64_t number[64], epoch[64];
+    uint8_t head[4096];
+
+    for (size_t i = 0; i < s->n_group; i++) {
+        sender[i] = 7;
+        number[i] = ++d->sent;
+        epoch[i] = 3;
+    }
+    deliver.n_group = deliver.n_bytes = deliver.n_sender = s->n_group;
+    deliver.n_number = deliver.n_epoch = s->n_group;
+    deliver.group = s->group;
+    deliver.bytes = s->bytes;
+    deliver.sender = sender;
+    deliver.number = number;
+    deliver.epoch = epoch;
+    size_t bytes = qsm__deliver__get_packed_size(&deliver);
+    frame_write_head(head, 4, bytes, f->payload_bytes);
+    qsm__deliver__pack(&deliver, head + FRAME_HEAD_BYTES);
+    put_raw(d, head, FRAME_HEAD_BYTES + bytes);
+    put_raw(d, f->payload, f->payload_bytes);
+}
+
+static void take_submit(struct daemon *d, const struct frame *f)
+{
+    Qsm__Submit *s = qsm__submit__unpack(NULL, f->header_bytes, f->header);
+    Qsm__Completion completion = QSM__COMPLETION__INIT;
+    uint64_t cost = 0;
+
+    ck_assert_ptr_nonnull(s);
+    ck_assert_uint_eq(s->n_group, s->n_bytes);
+    ck_assert_uint_le(s->n_group, 64);
+    if (s->n_group > d->frame_messages_max)
+        d->frame_messages_max = (uint32_t)s->n_group;
+    d->frames++;
+    for (size_t i = 0; i < s->n_bytes; i++)
+        cost += s->bytes[i] + COST;
+    ck_assert_uint_le(cost, d->credit);
+    d->credit -= cost;
+    if (s->n_group > 0 && !d->mute) {
+        echo(d, s, f);
+        completion.id = s->group[0];
+        completion.k = d->sent;
+        put_control(d, QSM__TO_CLIENT__WHAT_COMPLETION, &completion);
+    }
+    if (s->n_group > 0 && d->credit < GRANT_BYTES)
+        say_grant(d, s->group[0], GRANT_BYTES - d->credit);
+    for (size_t i = 0; i < s->n_need; i++) {
+        if (s->need[i]->bytes > d->credit)
+            say_grant(d, s->need[i]->id, s->need[i]->bytes - d->credit);
+    }
+    if (d->drop_after && d->sent >= d->drop_after)
+        shutdown(d->fd, SHUT_RDWR);
+    qsm__submit__free_unpacked(s, NULL);
+}
+
+static void serve(struct daemon *d)
+{
+    for (;;) {
+        struct frame f;
+        long n;
+        size_t done = 0;
+        while ((n = frame_parse(d->in + done, d->have - done, &f)) > 0) {
+            if (f.kind == 1)
+                take_control(d, &f);
+            else
+                take_submit(d, &f);
+            done += (size_t)n;
+        }
+        ck_assert_int_eq(n, 0);
+        memmove(d->in, d->in + done, d->have - done);
+        d->have -= done;
+        ssize_t got = recv(d->fd, d->in + d->have, d->room - d->have, 0);
+        if (got <= 0)
+            return;
+        d->have += (size_t)got;
+    }
+}
+
+static void *daemon_main(void *arg)
+{
+    struct daemon *d = arg;
+
+    while ((d->fd = accept(d->listener, NULL, NULL)) >= 0) {
+        d->have = 0;
+        d->credit = d->sent = 0;
+        serve(d);
+        close(d->fd);
+    }
+    return NULL;
+}
+
+static void daemon_start(struct daemon *d)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    strcpy(d->dir, "/tmp/qsm-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(d->dir));
+    snprintf(d->path, sizeof(d->path), "%s/sock", d->dir);
+    strcpy(address.sun_path, d->path);
+    d->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(d->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(d->listener, 4), 0);
+    d->room = FRAME_BODY_MAX + (1u << 20);
+    d->in = malloc(d->room);
+    ck_assert_ptr_nonnull(d->in);
+    ck_assert_int_eq(pthread_create(&d->thread, NULL, daemon_main, d), 0);
+}
+
+static void daemon_stop(struct daemon *d)
+{
+    shutdown(d->listener, SHUT_RDWR);
+    pthread_join(d->thread, NULL);
+    close(d->listener);
+    unlink(d->path);
+    rmdir(d->dir);
+    free(d->in);
+}
+
+/* ---- an application */
+
+struct seen {
+    uint64_t messages, bytes, wrong, completed, lost, ends, writables;
+    enum qsm_end why;
+    uint64_t last;
+    char host[16];
+};
+
+static void on_message(void *ctx, const struct qsm_message *m)
+{
+    struct seen *s = ctx;
+
+    s->wrong += m->number != s->messages + 1;
+    if (m->bytes >= sizeof(uint64_t)) {
+        uint64_t k;
+        memcpy(&k, m->data, sizeof(k));
+        s->wrong += k != s->messages;
+    }
+    s->messages++;
+    s->bytes += m->bytes;
+    snprintf(s->host, sizeof(s->host), "%s", m->host);
+}
+
+static void on_end(void *ctx, struct qsm_group *g, const struct qsm_end_event *e)
+{
+    struct seen *s = ctx;
+
+    (void)g;
+    s->ends++;
+    s->why = e->why;
+    s->last = e->count == 1 ? e->positions[0].number : 0;
+}
+
+static void on_writable(void *ctx, struct qsm_group *g)
+{
+    struct seen *s = ctx;
+
+    (void)g;
+    s->writables++;
+}
+
+static void on_complete(void *ctx, struct qsm_group *g, uint64_t token, int status,
+                        const char *reason)
+{
+    struct seen *s = ctx;
+
+    (void)g;
+    (void)reason;
+    s->wrong += token != s->completed + s->lost;
+    if (status == 0)
+        s->completed++;
+    else
+        s->lost++;
+}
+
+static struct qsm *start(struct daemon *d, struct seen *seen, struct qsm_group **ret_group)
+{
+    struct qsm_callbacks callbacks = {.ctx = seen,
+                                      .message = on_message,
+                                      .end = on_end,
+                                      .writable = on_writable,
+                                      .complete = on_complete};
+    const char *name = "g";
+    struct qsm *q;
+
+    daemon_start(d);
+    ck_assert_int_eq(qsm_connect(d->path, &callbacks, WAIT_MS, &q), 0);
+    if (ret_group)
+        ck_assert_int_eq(qsm_open(q, &name, 1, QSM_RECV | QSM_SEND, WAIT_MS, ret_group), 0);
+    return q;
+}
+
+static void finish(struct daemon *d, struct qsm *q)
+{
+    qsm_close(q);
+    daemon_stop(d);
+}
+
+static void send_all(struct qsm *q, struct qsm_group *g, uint64_t count, size_t bytes)
+{
+    uint8_t *message = calloc(1, bytes + sizeof(uint64_t));
+
+    for (uint64_t i = 0; i < count;) {
+        memcpy(message, &i, sizeof(i));
+        int error = qsm_send_complete(q, g, message, bytes, i);
+        if (error == 0)
+            i++;
+        else if (error == -EAGAIN)
+            ck_assert_int_ge(qsm_wait(q, WAIT_MS), 0);
+        else
+            break;
+    }
+    free(message);
+}
+
+/* ---- claims */
+
+START_TEST(small_messages_travel_in_batches_and_come_back_in_order)
+{
+    struct daemon d = {0};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+
+    send_all(q, g, 20000, 80);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.messages, 20000);
+    ck_assert_uint_eq(seen.bytes, 20000 * 80);
+    ck_assert_uint_eq(seen.completed, 20000);
+    ck_assert_uint_eq(seen.wrong, 0);
+    ck_assert_uint_gt(seen.writables, 0);
+    ck_assert_str_eq(seen.host, "here");
+    ck_assert_uint_eq(d.frame_messages_max, 64);
+    ck_assert_uint_lt(d.frames, 20000 / 20);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(empty_and_largest_messages_pass)
+{
+    struct daemon d = {0};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+    const size_t sizes[] = {0, 1, 65535, 65536, 70000, 1 << 20, QSM_MESSAGE_MAX, 0, 9};
+    uint8_t *bytes = calloc(1, QSM_MESSAGE_MAX + 1);
+    size_t sum = 0;
+
+    for (uint64_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        int error;
+        memcpy(bytes, &i, sizeof(i));
+        while ((error = qsm_send(q, g, bytes, sizes[i])) == -EAGAIN)
+            ck_assert_int_ge(qsm_wait(q, WAIT_MS), 0);
+        ck_assert_int_eq(error, 0);
+        sum += sizes[i];
+    }
+    ck_assert_int_eq(qsm_send(q, g, bytes, QSM_MESSAGE_MAX + 1), -EMSGSIZE);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.bytes, sum);
+    ck_assert_uint_eq(seen.wrong, 0);
+    free(bytes);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(what_was_sent_before_close_reaches_the_daemon)
+{
+    struct daemon d = {.mute = true};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_eq(qsm_send(q, g, "x", 1), 0);
+    uint32_t before = d.frames;
+    qsm_close(q);
+    daemon_stop(&d);
+    ck_assert_uint_eq(d.frames - before, 2);
+}
+END_TEST
+
+static long make_numbers(void *ctx, void *buffer, size_t room, size_t *ret_needs)
+{
+    uint64_t *next = ctx;
+    size_t bytes = *next % 50 == 49 ? 30000 : 100;
+
+    if (*next == 1000)
+        return -EAGAIN;
+    *ret_needs = bytes;
+    if (room < bytes)
+        return -ENOBUFS;
+    memset(buffer, 0, bytes);
+    memcpy(buffer, next, sizeof(*next));
+    ++*next;
+    return (long)bytes;
+}
+
+START_TEST(a_feed_makes_its_messages_when_the_daemon_can_take_them)
+{
+    struct daemon d = {0};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+    uint64_t next = 0;
+
+    ck_assert_int_eq(qsm_feed(q, g, make_numbers, &next), 0);
+    while (next < 1000)
+        ck_assert_int_gt(qsm_wait(q, WAIT_MS), 0);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.messages, 1000);
+    ck_assert_uint_eq(seen.wrong, 0);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(a_daemon_that_goes_ends_everything_once_and_a_reconnect_begins_anew)
+{
+    struct daemon d = {.drop_after = 500};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+
+    send_all(q, g, 600, 100);
+    while (seen.ends == 0)
+        qsm_wait(q, WAIT_MS);
+    ck_assert_int_eq(qsm_wait(q, WAIT_MS), -ENOTCONN);
+    ck_assert_int_eq(qsm_send(q, g, "x", 1), -ENOTCONN);
+    ck_assert_uint_eq(seen.ends, 1);
+    ck_assert_int_eq(seen.why, QSM_END_DISCONNECTED);
+    ck_assert_uint_eq(seen.last, seen.messages);
+    ck_assert_uint_ge(seen.completed + seen.lost, 500);
+    d.drop_after = 0;
+    memset(&seen, 0, sizeof(seen));
+    ck_assert_int_eq(qsm_reconnect(q, WAIT_MS), 0);
+    send_all(q, g, 600, 100);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), -EIO); /* of the first connection */
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.messages, 600);
+    ck_assert_uint_eq(seen.wrong, 0);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(a_refused_group_says_why_and_can_be_asked_again)
+{
+    struct daemon d = {.refuse_open = true};
+    struct seen seen = {0};
+    struct qsm *q = start(&d, &seen, NULL);
+    const char *names[] = {"a", "b"};
+    struct qsm_group *groups[2];
+
+    ck_assert_int_eq(qsm_open(q, names, 2, QSM_RECV, WAIT_MS, groups), -EACCES);
+    ck_assert_str_eq(qsm_error(q), "not for you");
+    ck_assert_int_eq(qsm_drain(q, WAIT_MS), 0); /* the answers to its closes are in */
+    d.refuse_open = false;
+    ck_assert_int_eq(qsm_open(q, names, 2, QSM_RECV, WAIT_MS, groups), 0);
+    ck_assert_int_eq(qsm_send(q, groups[0], "x", 1), -EBADF);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(bad_group_names_are_refused_here)
+{
+    struct daemon d = {0};
+    struct seen seen = {0};
+    struct qsm *q = start(&d, &seen, NULL);
+    char longest[258];
+    const char *names[] = {"good", "", "with space", "tab\t", longest};
+    struct qsm_group *groups[2];
+
+    memset(longest, 'x', 256);
+    longest[256] = '\0';
+    for (int i = 1; i < 5; i++) {
+        const char *two[] = {names[0], names[i]};
+        ck_assert_int_eq(qsm_open(q, two, 2, QSM_RECV, WAIT_MS, groups), -EINVAL);
+    }
+    longest[255] = '\0';
+    ck_assert_int_eq(qsm_open(q, &names[4], 1, QSM_RECV, WAIT_MS, groups), 0);
+    finish(&d, q);
+}
+END_TEST
+
+/* A Deliver of one message, damaged: the connection ends with an error, nothing else happens. */
+START_TEST(damaged_frames_end_the_connection)
+{
+    Qsm__Deliver deliver = QSM__DELIVER__INIT;
+    uint32_t group = 0, length = 4, sender = 7;
+    uint64_t number = 1, epoch = 3;
+    uint8_t frame[256];
+
+    deliver.n_group = deliver.n_bytes = deliver.n_sender = deliver.n_number = deliver.n_epoch = 1;
+    deliver.group = &group;
+    deliver.bytes = &length;
+    deliver.sender = &sender;
+    deliver.number = &number;
+    deliver.epoch = &epoch;
+    size_t header = qsm__deliver__get_packed_size(&deliver);
+    size_t bytes = FRAME_HEAD_BYTES + header + length;
+    qsm__deliver__pack(&deliver, frame + FRAME_HEAD_BYTES);
+    memset(frame + FRAME_HEAD_BYTES + header, 'x', length);
+    for (size_t i = 0; i < bytes; i++) {
+        struct daemon d = {.say = frame, .say_bytes = bytes, .stop_after_hello = true};
+        struct seen seen = {0};
+        frame_write_head(frame, 4, header, length);
+        uint8_t kept = frame[i];
+        frame[i] ^= 0x15;
+        struct qsm *q = start(&d, &seen, NULL);
+        int n;
+        while ((n = qsm_wait(q, WAIT_MS)) > 0)
+            ;
+        ck_assert_int_lt(n, 0);
+        ck_assert_uint_eq(seen.messages, 0);
+        frame[i] = kept;
+        finish(&d, q);
+    }
+}
+END_TEST
+
+static void *wake_later(void *q)
+{
+    poll(NULL, 0, 20);
+    qsm_wake(q);
+    return NULL;
+}
+
+START_TEST(waiting_keeps_its_deadline_and_can_be_woken)
+{
+    struct daemon d = {0};
+    struct seen seen = {0};
+    struct qsm *q = start(&d, &seen, NULL);
+    pthread_t thread;
+
+    ck_assert_int_eq(qsm_wait(q, 30), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, wake_later, q), 0);
+    ck_assert_int_eq(qsm_wait(q, -1), 0);
+    pthread_join(thread, NULL);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(a_missing_daemon_is_an_error)
+{
+    struct qsm *q = NULL;
+
+    ck_assert_int_eq(qsm_connect("/nonexistent/sock", NULL, 100, &q), -ENOENT);
+    ck_assert_ptr_null(q);
+    qsm_close(NULL);
+}
+END_TEST
+
+Suite *suite_client(void)
+{
+    Suite *suite = suite_create("client");
+    TCase *tc = tcase_create("client");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, small_messages_travel_in_batches_and_come_back_in_order);
+    tcase_add_test(tc, empty_and_largest_messages_pass);
+    tcase_add_test(tc, what_was_sent_before_close_reaches_the_daemon);
+    tcase_add_test(tc, a_feed_makes_its_messages_when_the_daemon_can_take_them);
+    tcase_add_test(tc, a_daemon_that_goes_ends_everything_once_and_a_reconnect_begins_anew);
+    tcase_add_test(tc, a_refused_group_says_why_and_can_be_asked_again);
+    tcase_add_test(tc, bad_group_names_are_refused_here);
+    tcase_add_test(tc, damaged_frames_end_the_connection);
+    tcase_add_test(tc, waiting_keeps_its_deadline_and_can_be_woken);
+    tcase_add_test(tc, a_missing_daemon_is_an_error);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
