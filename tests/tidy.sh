@@ -40,7 +40,7 @@ edges='
 main: loop
 loop: ipc session link udp trace
 ipc: session
-node: group send recv ring recovery member
+node: context peer group send recv ring recovery member vote
 group: context
 send: context group peer
 recv: context group
@@ -155,7 +155,7 @@ else
 
     # Nothing but memory, strings and sorting may be called: no I/O, clock, randomness or threads.
     allowed='^(mem[a-z]+|str[a-z]+|malloc|calloc|realloc|reallocarray|free|aligned_alloc|qsort|bsearch
-        |v?sn?printf|abort|__[a-z]+di2|__assert_fail|__stack_chk_fail|__errno_location|__[a-z]+_chk|__ctype_[a-z_]+
+        |v?sn?printf|v?asprintf|abort|__[a-z]+di2|__assert_fail|__stack_chk_fail|__errno_location|__[a-z]+_chk|__ctype_[a-z_]+
         |_GLOBAL_OFFSET_TABLE_|protobuf_c_[a-z_]+|qsm__[a-z0-9_]+)$'
     allowed=$(printf '%s' "$allowed" | tr -d ' \n')
     nm --defined-only "$core" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u >"$build/core.defined"

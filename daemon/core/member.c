@@ -198,6 +198,7 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
     if (c->id == 0) {
         c->id = w->node_id;
         context_trace(c, "node id=%u", c->id);
+        peers_add(m->peers, c->id, c->config.name, c->config.address);
     }
     m->welcome = true;
     m->term = w->term;

@@ -233,6 +233,7 @@ static void on_node(struct checker *c, struct line *l)
         violated(c, "S6", l, "node id %u was not admitted by the CMS", id);
     n->process = p;
     p->node = id;
+    process_renewed(p);
 }
 
 static void on_name(struct checker *c, struct line *l)

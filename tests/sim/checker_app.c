@@ -121,6 +121,12 @@ void process_left(struct process *p, const char *group)
     }
 }
 
+void process_renewed(struct process *p)
+{
+    for (struct interest *i = p->interests; i; i = i->hh.next)
+        interest_reset(i);
+}
+
 void on_end(struct checker *c, struct line *l)
 {
     struct interest *i = interest_find(c, l);

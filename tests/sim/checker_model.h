@@ -264,6 +264,7 @@ void on_recv(struct checker *c, struct line *l);
 void on_complete(struct checker *c, struct line *l);
 void finish_clients(struct checker *c, struct line *l);
 void process_reset(struct process *p);                   /* the process is gone */
+void process_renewed(struct process *p); /* it has another node id: streams begin anew */
 void process_left(struct process *p, const char *group); /* its node is no longer a member */
 
 /* checker_view.c */

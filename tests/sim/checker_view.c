@@ -315,8 +315,12 @@ void on_base(struct checker *c, struct line *l)
         return;
     struct membership *ms = membership_find(n, g->gid, true);
     struct stream *s = stream_find(ms, sender, true);
-    if (s->based || s->last)
-        violated(c, "S9", l, "a second join point for sender %u", sender);
+    if (s->last) { /* said again in a later view: it goes on where it was */
+        if (base != s->last)
+            violated(c, "S9", l, "a second join point %llu for sender %u, delivered is %llu",
+                     (ull)base, sender, (ull)s->last);
+        return;
+    }
     s->based = true;
     s->base = base;
     struct join_point *j, key = {.key = {ms->joined, sender}, .base = base, .at = l->at};

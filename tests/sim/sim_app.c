@@ -98,7 +98,9 @@ static void expelled(struct host *h, uint32_t g)
 {
     struct app_group *a = &h->groups[g];
     h->sim->counts.expelled++;
-    a->member = a->sendable = false;
+    a->member = a->sendable = a->leaving = false;
+    if (!a->mode)
+        a->open = false;
     for (uint32_t c = 0; c < SIM_CONNS_MAX; c++) {
         if (!a->subscribed[c])
             continue;

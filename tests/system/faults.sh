@@ -67,7 +67,7 @@ a_receiver_dies_and_comes_back() {
     stream_receive h3 --rejoin -W 300
     ctl h1 groups stream --wait 4 -W 20 >/dev/null
     node=$(fact h3 node_id)
-    stream_send --wait
+    stream_send_slowly 10
     strike "$name" h3 restart_h3
     finish_streams "$name" h2 h4 h5
     check "$name: h3 gets the last message, too" within 20 reached_the_end h3
@@ -168,17 +168,6 @@ kill_cms() {
     sleep 1
     at_end=$(received h5)
     cms_start
-}
-
-# Sends the file in pieces, so slowly that the stream lasts.
-stream_send_slowly() { # seconds
-    local piece=$((lines / ($1 * 20) + 1)) left=$(($1 * 20))
-    # head leaves the file where its last line ends.
-    while ((left-- > 0)); do
-        head -n "$piece"
-        sleep 0.05
-    done <"$work/sent" | ctl h1 pub stream -l --wait >"$work/pub.out" 2>&1 &
-    host_pid[pub]=$!
 }
 
 the_cms_is_away() { # test seconds-of-stream command

@@ -41,7 +41,8 @@ stream_begin() { # [line of qsmd's configuration…]
 stream_receive() { # host [argument of sub…]
     local name=$1
     shift
-    ctl "$name" sub stream -F '%i %p\n' "$@" >"$work/$name.got" 2>"$work/$name.end" &
+    "$BUILD/qsmctl" -s "$work/$name.sock" sub stream -F '%i %p\n' "$@" \
+        >"$work/$name.got" 2>"$work/$name.end" &
     host_pid[$name]=$!
 }
 
@@ -54,17 +55,30 @@ stream_receive_all() { # [argument of sub…]
 }
 
 stream_send() {
-    ctl h1 pub stream -l "$@" <"$work/sent" >"$work/pub.out" 2>&1 &
+    "$BUILD/qsmctl" -s "$work/h1.sock" pub stream -l "$@" <"$work/sent" >"$work/pub.out" 2>&1 &
+    host_pid[pub]=$!
+}
+
+# Sends the file in pieces, so slowly that the stream lasts.
+stream_send_slowly() { # seconds
+    local piece=$((lines / ($1 * 20) + 1)) left=$(($1 * 20))
+    # head leaves the file where its last line ends.
+    while ((left-- > 0)); do
+        head -n "$piece"
+        sleep 0.05
+    done <"$work/sent" | "$BUILD/qsmctl" -s "$work/h1.sock" pub stream -l --wait >"$work/pub.out" 2>&1 &
     host_pid[pub]=$!
 }
 
 # The number of the last message that a host's client printed.
 received() { # host
-    local last
-    last=$(tail -c 400 "$work/$1.got" 2>/dev/null | tail -n 2 | head -n 1)
-    last=${last%% *}
-    [[ $last =~ ^[0-9]+$ ]] || last=0
-    say "$last"
+    local end
+    end=$(tail -c 400 "$work/$1.got" 2>/dev/null; echo .)
+    end=${end%$'\n'*} # a line that is not complete yet, or the dot
+    end=${end##*$'\n'}
+    end=${end%% *}
+    [[ $end =~ ^[0-9]+$ ]] || end=0
+    say "$end"
 }
 
 received_at_least() { # host count

@@ -833,6 +833,7 @@ START_TEST(clients_of_a_group_take_turns)
     begin();
     struct client *a = client_in("g", SEND), *b = connect_client();
     say_open(b, 1, 1, "g", SEND);
+    turn(NULL);
     say_submit(a, 1, 3, 10, 'a');
     say_submit(b, 1, 2, 10, 'b');
     char order[8] = "";
@@ -887,6 +888,7 @@ START_TEST(a_group_opened_again_sends_what_was_queued_before_first)
     say_submit(c, 1, 1, 10, 'a');
     say_close(c, 2, 1, SEND);
     say_open(c, 3, 5, "g", SEND);
+    turn(NULL);
     say_submit(c, 5, 1, 10, 'b');
     ck_assert_int_eq(core_pulls("g", 1), 'a');
     ck_assert_int_eq(core_pulls("g", 2), 'b');
@@ -1031,6 +1033,7 @@ START_TEST(a_client_may_do_without_its_own_messages)
     begin();
     struct client *a = client_in("g", RECV | SEND | NO_ECHO), *b = connect_client();
     say_open(b, 1, 1, "g", RECV | SEND | NO_ECHO);
+    turn(NULL);
     say_submit(a, 1, 1, 1, 'a');
     say_submit(b, 1, 1, 1, 'b');
     ck_assert_int_eq(core_pulls("g", 1), 'a');
