@@ -13,7 +13,7 @@
 
 static void feed_dirty(struct use *u)
 {
-    if (!u->client || u->is_dirty)
+    if (!u->client || u->is_dirty || (!u->send && !u->refused))
         return;
     u->is_dirty = true;
     TAILQ_INSERT_TAIL(&u->client->dirty, u, dirty);
@@ -22,7 +22,7 @@ static void feed_dirty(struct use *u)
 
 static void completion_tell(struct use *u, uint64_t up_to, const char *lost)
 {
-    if (up_to <= u->told)
+    if (up_to <= u->told || (!u->send && !u->refused))
         return;
     u->told = up_to;
     Qsm__Completion done = QSM__COMPLETION__INIT;
@@ -149,7 +149,7 @@ void feed_end(struct use *u)
     struct session *s = u->client->s;
     assert(u->send);
     u->send = false;
-    u->need = 0;
+    u->need = u->credit = 0;
     u->local->senders--;
     target_reset(s, u);
     local_touch(s, u->local);

@@ -139,8 +139,8 @@ static void local_settle(struct session *s, struct local *l)
     }
     if (less) {
         l->open &= ~less;
-        if (less & NODE_RECV) {
-            l->leaving = true;
+        if (less & NODE_RECV) { /* who never got a view is not told that it left either */
+            l->leaving = l->viewed;
             l->viewed = false;
         }
         if (less & NODE_SEND)

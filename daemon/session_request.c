@@ -186,7 +186,7 @@ static struct use *use_get(struct client *c, const Qsm__OpenGroup *g, size_t i)
         return NULL;
     }
     if (use_closed(u))
-        u->base = u->told = u->accepted, u->credit = 0;
+        u->base = u->told = u->accepted;
     if (u->id != g->id) {
         use_unlist(u);
         use_list(c, u, g->id);

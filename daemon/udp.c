@@ -181,8 +181,11 @@ static int choose_interface(struct udp *u, char *error, size_t bytes)
     if (u->config.address == 0)
         return fail(-ENODEV, error, bytes, "interface %s: it is not up or has no IPv4 address",
                     name);
-    return fail(-EADDRNOTAVAIL, error, bytes, "address %s: %s%s has it", inet_ntoa(in),
-                name[0] ? "not interface " : "no interface that is up", name);
+    if (name[0])
+        return fail(-EADDRNOTAVAIL, error, bytes, "address %s: interface %s does not have it",
+                    inet_ntoa(in), name);
+    return fail(-EADDRNOTAVAIL, error, bytes, "address %s: no interface that is up has it",
+                inet_ntoa(in));
 }
 
 static int read_interface(struct udp *u, char *error, size_t bytes)

@@ -227,6 +227,13 @@ for daemon in qsmd qsm-cmsd; do
     done
 done | report "every configuration key is in its manual page"
 
+for option in $(sed -n 's/.*"\([a-z-]*\)"[^"]*_argument.*/\1/p' daemon/options.c 2>/dev/null); do
+    for daemon in qsmd qsm-cmsd; do
+        [ "$daemon $option" = "qsmd dump-state" ] || grep -qE -- "-$option\b" "man/$daemon.8" ||
+            echo "$daemon.8: --$option"
+    done
+done | report "every option of the daemons is in their manual pages"
+
 # A key that is parsed and then asked by nobody has no effect.
 field_of() { sed -n "s/^ *{CONF_[A-Z]*, \"[a-z_]*\", [^,]*, [QC](\([a-z_]*\)).*/\1/p" daemon/conf.c | sort -u; }
 others_of_conf=$(ls daemon/*.c | grep -v '/conf')

@@ -121,7 +121,7 @@ int groups_take_handle(struct groups *gs, struct group *g)
 
 static void free_unused(struct groups *gs, struct group *g)
 {
-    if (g->gid == 0 && g->sent == 0 && g->handle == GROUP_NO_HANDLE) {
+    if (g->gid == 0 && g->sent == 0 && g->asked == 0 && g->handle == GROUP_NO_HANDLE) {
         HASH_DELETE(by_name, gs->by_name, g);
         group_free(g);
     }

@@ -34,6 +34,7 @@ struct group {
     unsigned asked;     /* modes that the CMS was told */
     unsigned installed; /* modes in the view */
     bool refused;
+    unsigned tell;      /* bits TELL_*: events that an open or close made due */
 
     struct feed feed;
     bool waits;      /* passed over: waits for room under a ticket */
@@ -52,6 +53,9 @@ struct group {
 };
 
 #define GROUP_NO_HANDLE UINT32_MAX
+
+/* Closed before it was ever a member; opened while still a member, or a sender. */
+enum { TELL_LEFT = 1, TELL_VIEW = 2, TELL_SENDABLE = 4 };
 
 struct groups {
     struct context *ctx; /* not owned */

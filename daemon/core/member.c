@@ -12,6 +12,7 @@ static void ping_due(void *ctx, uint64_t now_us);
 static void watch_due(void *ctx, uint64_t now_us);
 static void probe_due(void *ctx, uint64_t now_us);
 static void stop_due(void *ctx, uint64_t now_us);
+static void tell_due(void *ctx, uint64_t now_us);
 static bool build_probe(void *ctx, struct datagram *ret);
 static bool build_probe_ack(void *ctx, struct datagram *ret);
 
@@ -24,6 +25,7 @@ void member_init(struct member *m, struct context *ctx)
     timer_init(&m->watch, watch_due, m);
     timer_init(&m->probe_timer, probe_due, m);
     timer_init(&m->stop, stop_due, m);
+    timer_init(&m->tell, tell_due, m);
     source_init(&m->probe_source, OUT_BEACON, build_probe, m);
     source_init(&m->probe_ack_source, OUT_BEACON, build_probe_ack, m);
 }
@@ -115,10 +117,72 @@ size_t member_link_pull(struct member *m, uint8_t *out, size_t room)
     return n;
 }
 
-void member_want(struct member *m, struct group *g)
+/* Events are not told inside node_open and node_close, which the shell is still in. */
+static void tell_soon(struct member *m, struct group *g, unsigned bits)
 {
-    (void)g;
+    g->tell |= bits;
+    timer_arm(&m->ctx->timers, &m->tell, m->ctx->now_us);
+}
+
+void member_open(struct member *m, struct group *g, unsigned mode)
+{
+    unsigned fresh = mode & ~g->want & g->installed; /* what was on its way out goes on */
+    g->want |= mode;
+    g->refused = false;
     m->dirty = true;
+    if (fresh != 0) {
+        tell_soon(m, g, (fresh & NODE_RECV ? TELL_VIEW : 0) | (fresh & NODE_SEND ? TELL_SENDABLE : 0));
+    }
+}
+
+void member_close(struct member *m, struct group *g, unsigned mode)
+{
+    unsigned lost = g->want & mode;
+    g->want &= ~mode;
+    m->dirty = true;
+    if ((lost & NODE_RECV) && !(g->installed & NODE_RECV)) {
+        tell_soon(m, g, TELL_LEFT);
+    }
+    if (g->want == 0 && !(g->installed & NODE_RECV) && !(g->tell & TELL_LEFT)) {
+        groups_drop_handle(m->groups, g);
+    }
+}
+
+static void tell_due(void *ctx, uint64_t now_us)
+{
+    struct member *m = ctx;
+    (void)now_us;
+    struct group *g, *next;
+    HASH_ITER(by_name, m->groups->by_name, g, next)
+    {
+        unsigned tell = g->tell;
+        g->tell = 0;
+        if (tell & TELL_LEFT) {
+            member_tell(m, g, GROUP_LEFT);
+        }
+        if ((tell & TELL_VIEW) && (g->installed & NODE_RECV)) {
+            member_tell(m, g, GROUP_VIEW);
+        }
+        if ((tell & TELL_SENDABLE) && (g->installed & g->want & NODE_SEND)) {
+            member_tell(m, g, GROUP_SENDABLE);
+        }
+        if ((tell & TELL_LEFT) && g->want == 0) {
+            groups_drop_handle(m->groups, g);
+        }
+    }
+}
+
+void member_tell(struct member *m, const struct group *g, enum group_event_kind kind)
+{
+    if (g->handle == GROUP_NO_HANDLE || (kind == GROUP_VIEW && !(g->want & NODE_RECV))) {
+        return;
+    }
+    struct group_event e = {.kind = kind,
+                            .group = g->handle,
+                            .epoch = g->epoch,
+                            .members = g->members,
+                            .member_count = g->member_count};
+    m->ctx->up.group(m->ctx->up.ctx, &e);
 }
 
 static void say_hello(struct member *m)

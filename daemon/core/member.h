@@ -52,7 +52,7 @@ struct member {
     uint8_t *in, *out;          /* bytes of the link */
     size_t in_used, in_room, out_used, out_room, out_sent;
     uint64_t heard_us, down_us, stop_us;
-    struct timer ping, watch, probe_timer, stop;
+    struct timer ping, watch, probe_timer, stop, tell;
     struct probe probes[PROBES_MAX];
     struct source probe_source, probe_ack_source;
     uint32_t probe_acks[PROBES_MAX]; /* node ids to be answered */
@@ -69,8 +69,12 @@ void member_link_down(struct member *m);
 int member_link_receive(struct member *m, const uint8_t *bytes, size_t count);
 size_t member_link_pull(struct member *m, uint8_t *out, size_t room);
 
-/* g->want changed. */
-void member_want(struct member *m, struct group *g);
+/* Modes that the shell wants of a group, and no longer wants. */
+void member_open(struct member *m, struct group *g, unsigned mode);
+void member_close(struct member *m, struct group *g, unsigned mode);
+/* Tells the shell an event of a group, when it still listens. */
+void member_tell(struct member *m, const struct group *g, enum group_event_kind kind);
+
 void member_stop(struct member *m);
 bool member_stopped(const struct member *m);
 

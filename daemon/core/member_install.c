@@ -205,19 +205,6 @@ static void trace_view(struct context *c, const struct group *g)
     context_trace(c, "view g=%u ep=%llu m=%s", g->gid, (unsigned long long)g->epoch, line);
 }
 
-static void group_event(struct member *m, const struct group *g, enum group_event_kind kind)
-{
-    if (g->handle == GROUP_NO_HANDLE) {
-        return;
-    }
-    struct group_event e = {.kind = kind,
-                            .group = g->handle,
-                            .epoch = g->epoch,
-                            .members = g->members,
-                            .member_count = g->member_count};
-    m->ctx->up.group(m->ctx->up.ctx, &e);
-}
-
 static void tell_view(struct member *m, struct group *g, uint64_t epoch)
 {
     bool was = (g->installed & NODE_RECV) != 0, is = group_has_member(g, m->ctx->id);
@@ -228,17 +215,16 @@ static void tell_view(struct member *m, struct group *g, uint64_t epoch)
     g->installed = (g->installed & NODE_SEND) | (is ? NODE_RECV : 0);
     if (is) {
         trace_view(m->ctx, g);
-        group_event(m, g, GROUP_VIEW);
+        member_tell(m, g, GROUP_VIEW);
     } else if (was) {
         context_trace(m->ctx, "left g=%u ep=%llu", g->gid, (unsigned long long)epoch);
-        group_event(m, g, GROUP_LEFT);
+        member_tell(m, g, GROUP_LEFT);
     }
 }
 
 static void drop_unused(struct member *m, struct group *g)
 {
-    if (g->want == 0 && (g->installed & NODE_RECV) == 0 && g->sent == g->stable &&
-        g->pending.body == NULL) {
+    if (g->want == 0 && !(g->installed & NODE_RECV) && !(g->tell & TELL_LEFT)) {
         groups_drop_handle(m->groups, g);
     }
 }
@@ -265,7 +251,7 @@ static void install_senders(struct member *m, const Qsm__Install *in)
         bool was = (g->installed & NODE_SEND) != 0;
         if (in->sender[i]->on && !was) {
             g->installed |= NODE_SEND;
-            group_event(m, g, GROUP_SENDABLE);
+            member_tell(m, g, GROUP_SENDABLE);
         } else if (!in->sender[i]->on && was) {
             g->installed &= ~(unsigned)NODE_SEND;
             send_forget(m->send, g);
@@ -364,7 +350,7 @@ void member_expelled(struct member *m)
             context_trace(c, "unknown g=%u n=%llu", g->gid, (unsigned long long)g->sent);
             c->up.stable(c->up.ctx, g->handle, g->sent, true);
         }
-        group_event(m, g, GROUP_EXPELLED);
+        member_tell(m, g, GROUP_EXPELLED);
     }
     send_done(m->send);
     recv_move(m->recv, NULL);

@@ -403,10 +403,8 @@ int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us,
     if (error < 0) {
         return error;
     }
-    g->want |= mode;
-    g->refused = false;
-    member_want(&n->member, g);
     *ret_group = g->handle;
+    member_open(&n->member, g, mode);
     return 0;
 }
 
@@ -414,14 +412,8 @@ void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us)
 {
     n->ctx.now_us = now_us;
     struct group *g = groups_by_handle(&n->groups, group);
-    if (g == NULL) {
-        return;
-    }
-    g->want &= ~mode;
-    member_want(&n->member, g);
-    if (g->want == 0 && g->installed == 0 && (g->asked == 0 || g->refused)) {
-        g->refused = false;
-        groups_drop_handle(&n->groups, g);
+    if (g != NULL) {
+        member_close(&n->member, g, mode);
     }
 }
 

@@ -164,14 +164,14 @@ static void deliver(struct channel_in *ch, uint32_t slot, uint64_t number, struc
     if (st->first == 0) {
         st->first = number;
     }
-    if (g->handle == GROUP_NO_HANDLE || !(g->installed & NODE_RECV)) {
-        return;
-    }
     c->stats.messages_delivered++;
     if (context_traced(c)) {
         context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, ch->sender,
                       (unsigned long long)number, (unsigned long long)g->epoch,
                       (unsigned long long)context_hash(data, bytes), bytes);
+    }
+    if (g->handle == GROUP_NO_HANDLE || !(g->installed & NODE_RECV)) {
+        return; /* nobody here listens any more */
     }
     struct delivery d = {.group = g->handle,
                          .sender = ch->sender,

@@ -28,6 +28,7 @@ struct proof {
     struct wire_ack ack; /* to be told */
     TAILQ_ENTRY(proof) entry;
     bool ack_due;
+    bool beaconed; /* the sender may not have heard: it is told after the next round, news or not */
 };
 
 /* A token on its way in, slice by slice. */

@@ -274,6 +274,7 @@ static void tell(struct ring *r, struct proof *p)
     p->ack.stable = p->stable;
     p->ack.rel_known = p->rel_known;
     p->ack.active = r->active;
+    p->beaconed = false;
     r->ctx->stats.acks_sent++;
     if (p->sender == r->ctx->id) {
         send_ack(r->send, &p->ack);
@@ -312,9 +313,10 @@ bool ring_build_ack(void *ctx, struct datagram *ret)
 
 bool ring_repeat_ack(struct ring *r, uint32_t sender)
 {
-    struct proof *p = proof_find(r, sender);
+    struct proof *p = proof_of(r, sender);
     struct state s = state_of(r, sender);
-    if (p == NULL || !quiet(r, sender, s.top)) {
+    p->beaconed = true;
+    if (!quiet(r, sender, s.top)) {
         return false;
     }
     tell(r, p);
@@ -327,8 +329,7 @@ static bool prove(struct ring *r, struct proof *p, const struct token_channel *t
     if (tc->rel > p->rel) {
         p->rel = tc->rel;
     }
-    bool news = tc->prefix > p->stable || tc->rel_known > p->rel_known ||
-                tc->rel_known == tc->max_seen;
+    bool news = tc->prefix > p->stable || tc->rel_known > p->rel_known || p->beaconed;
     p->max_seen = tc->max_seen;
     p->stable = tc->prefix > p->stable ? tc->prefix : p->stable;
     p->cached_all = tc->cached > p->cached_all ? tc->cached : p->cached_all;

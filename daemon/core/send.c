@@ -284,7 +284,9 @@ static void deliver_here(struct send *s, struct group *g)
                       (unsigned long long)d.number, (unsigned long long)d.epoch,
                       (unsigned long long)context_hash(d.data, d.bytes), d.bytes);
     }
-    c->up.deliver(c->up.ctx, &d);
+    if (g->handle != GROUP_NO_HANDLE) {
+        c->up.deliver(c->up.ctx, &d);
+    }
 }
 
 static void units_stable(struct send *s, struct group *g)

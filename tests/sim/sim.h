@@ -38,6 +38,7 @@ bool rng_chance(struct rng *r, double p);
 #define SIM_COUNTERS(X)                                                                            \
     X(crashes, "crashes")                                                                          \
     X(restarts, "restarts")                                                                        \
+    X(last_words, "senders that died heard by some only")                                          \
     X(stops, "clean stops")                                                                        \
     X(pauses, "pauses")                                                                            \
     X(partitions, "partitions")                                                                    \
@@ -141,9 +142,12 @@ struct host {
     /* the turn */
     uint64_t wake_us, busy_until_us, paused_until_us, wire_until_us;
     uint64_t receive_cost_us; /* per packet */
+    double buffer_share;      /* of the granted buffer that is really there */
     struct queue queues[NET_CLASSES];
     uint32_t listen;
     uint8_t side; /* of a partition */
+    bool muffled; /* only those that hear it get what it sends */
+    bool hears;   /* who is muffled */
     uint64_t burst_until_us;
     struct node_stats counted; /* of its incarnations that are gone */
     /* the link */
@@ -322,6 +326,8 @@ void faults_calm(struct sim *s);
 /* sim_load.c: who starts when, who is in which groups, what is sent. */
 void load_plan(struct sim *s, struct rng *r, uint64_t until_us);
 void load_open(struct host *h); /* opens what the host wants, as far as it can now */
+bool load_burst(
+    struct host *h); /* publishes a burst to each group that it may send to; false: none */
 
 /* sim_run.c */
 struct run_config {

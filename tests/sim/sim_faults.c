@@ -32,6 +32,22 @@ static void crash(struct sim *s, void *ctx, uint64_t down_us)
         sim_at(s, s->now_us + down_us, restart, h, 0);
 }
 
+/* A sender is heard by some hosts only, and dies: the others need what those have. */
+static void last_words(struct sim *s, void *ctx, uint64_t after_us)
+{
+    struct host *h = ctx;
+    for (uint32_t i = 0; i < s->config.hosts && !h->wants_send; i++)
+        h = &s->hosts[(h->index + 1) % s->config.hosts];
+    if (over(s) || !h->node || !load_burst(h))
+        return;
+    s->counts.last_words++;
+    h->muffled = true;
+    uint64_t share = rng_range(&s->random, 1, 9);
+    for (uint32_t i = 0; i < s->config.hosts; i++)
+        s->hosts[i].hears = rng_below(&s->random, 10) < share;
+    sim_at(s, s->now_us + after_us, crash, h, rng_below(&s->random, 2 * SIM_S));
+}
+
 static void stop(struct sim *s, void *ctx, uint64_t arg)
 {
     struct host *h = ctx;
@@ -128,6 +144,7 @@ struct kind {
 
 static const struct kind kinds[] = {
     {crash, 0.5, 4, true, 20 * SIM_MS, 2500 * SIM_MS, 0.3},
+    {last_words, 0.4, 3, true, 50, 100 * SIM_MS, 0},
     {stop, 0.2, 2, true, 0, 0, 0},
     {pause_host, 0.5, 5, true, 5 * SIM_MS, 2500 * SIM_MS, 0},
     {partition, 0.35, 2, false, 50 * SIM_MS, 4 * SIM_S, 0},
@@ -200,6 +217,8 @@ static void plan_hosts(struct sim *s, struct rng *r)
             h->receive_cost_us = rng_range(r, 10, 150);
         if (small && rng_chance(r, 0.5))
             h->config.rcvbuf_bytes = rng_range(r, 16 << 10, 128 << 10);
+        if (small && rng_chance(r, 0.3))
+            h->buffer_share = (double)rng_range(r, 10, 100) / 100;
     }
 }
 
@@ -217,8 +236,10 @@ void faults_calm(struct sim *s)
     m->loss = m->burst = m->duplicate = m->reorder = m->spike = 0;
     m->jitter_us = 0;
     s->cms.disk_extra_us = 0;
-    for (uint32_t i = 0; i < s->config.hosts; i++)
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
         s->hosts[i].burst_until_us = 0;
+        s->hosts[i].muffled = false;
+    }
     heal(s, NULL, 0);
     cms_back(s, NULL, 0);
     s->calm = true;

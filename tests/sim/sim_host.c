@@ -17,6 +17,7 @@ void host_init(struct sim *s, uint32_t index)
     h->address = 0x0a000001u + index;
     h->wake_us = UINT64_MAX;
     h->receive_cost_us = 5;
+    h->buffer_share = 1;
     h->config = s->config.node;
     h->random.state = s->config.seed * UINT64_C(0x2545f4914f6cdd1d) + index;
     snprintf(h->name, sizeof(h->name), "p%u", index);
@@ -48,7 +49,7 @@ static void go_down(struct host *h)
     node_free(h->node);
     h->node = NULL;
     h->listen = 0;
-    h->stopping = false;
+    h->stopping = h->muffled = false;
     h->paused_until_us = 0;
     h->wake_us = UINT64_MAX;
     for (int net = 0; net < NET_CLASSES; net++)
@@ -73,8 +74,8 @@ void host_boot(struct host *h)
     h->config.seed = rng_next(&h->random);
     h->booted_us = s->now_us;
     h->busy_until_us = s->now_us;
-    h->queues[NET_CONTROL].bytes_max = h->queues[NET_REPAIR].bytes_max = h->config.rcvbuf_bytes;
-    h->queues[NET_DATA].bytes_max = h->config.rcvbuf_bytes;
+    for (int net = 0; net < NET_CLASSES; net++)
+        h->queues[net].bytes_max = (uint64_t)((double)h->config.rcvbuf_bytes * h->buffer_share);
     sim_trace(s, h->name, "boot");
     app_boot(h);
     h->node = node_new(&h->config, &up, s->now_us);

@@ -45,6 +45,17 @@ static void publish(struct sim *s, struct host *h, uint32_t g)
                     rng_chance(&s->random, 0.5));
 }
 
+bool load_burst(struct host *h)
+{
+    struct sim *s = h->sim;
+    bool any = false;
+    for (uint32_t g = 0; g < s->config.groups; g++) {
+        for (uint64_t n = rng_below(&s->random, 20); h->groups[g].sendable && n > 0; n--)
+            any |= app_publish(h, 0, g, message_bytes(s), rng_chance(&s->random, 0.5));
+    }
+    return any;
+}
+
 /* A host that runs and wants to send, and one of its groups; false: none found this time. */
 static bool some_sender(struct sim *s, struct host **ret_host, uint32_t *ret_group)
 {
@@ -138,7 +149,7 @@ static void plan_groups(struct sim *s, struct rng *r)
 void load_plan(struct sim *s, struct rng *r, uint64_t until_us)
 {
     bool late = rng_chance(r, 0.5);
-    uint64_t messages = rng_range(r, 100, 40000 / (s->config.hosts + 8));
+    uint64_t messages = rng_range(r, 100, 120000 / (s->config.hosts + 8));
     uint64_t every = until_us / messages * 6;
     plan_groups(s, r);
     for (uint32_t i = 0; i < s->config.hosts; i++) {

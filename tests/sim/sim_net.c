@@ -13,6 +13,12 @@ void parcel_unref(struct parcel *p)
 
 /* ---- receive queues */
 
+/* A kernel charges more than the bytes of a datagram. */
+static uint64_t weight(const struct parcel *p)
+{
+    return p->bytes + 400;
+}
+
 struct parcel *queue_take(struct queue *q)
 {
     if (!q->count)
@@ -20,7 +26,7 @@ struct parcel *queue_take(struct queue *q)
     struct parcel *p = q->ring[q->head];
     q->head = (q->head + 1) % q->room;
     q->count--;
-    q->bytes -= p->bytes;
+    q->bytes -= weight(p);
     return p;
 }
 
@@ -36,7 +42,7 @@ void queue_clear(struct queue *q)
 /* False: full, the datagram is lost. */
 static bool queue_put(struct queue *q, struct parcel *p)
 {
-    if (q->bytes + p->bytes > q->bytes_max)
+    if (q->bytes + weight(p) > q->bytes_max)
         return false;
     if (q->count == q->room) {
         size_t room = q->room ? q->room * 2 : 16;
@@ -50,7 +56,7 @@ static bool queue_put(struct queue *q, struct parcel *p)
         q->room = room;
     }
     q->ring[(q->head + q->count++) % q->room] = p;
-    q->bytes += p->bytes;
+    q->bytes += weight(p);
     return true;
 }
 
@@ -113,6 +119,8 @@ static void send_to(struct sim *s, struct parcel *p, struct host *to, uint64_t l
 {
     struct sim_look look = {p->from, to->index, p};
     if (!net_reachable(s, s->hosts[p->from].side, to->side))
+        return;
+    if (s->hosts[p->from].muffled && !to->hears)
         return;
     if (s->filter && s->filter(s->filter_ctx, &look))
         return;

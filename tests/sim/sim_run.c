@@ -78,6 +78,31 @@ bool sim_converged(struct sim *s, char *why, size_t room)
     return !d.found;
 }
 
+/* For readers: what channels have not got to their end. */
+static void trace_region(void *ctx, const struct node_region_info *r)
+{
+    struct host *h = ctx;
+    if (r->sent && r->rel < r->sent)
+        sim_trace(h->sim, h->name, "stuck r=%u v=%llu sent=%llu stable=%llu rel=%llu slowest=%u",
+                  r->rid, (unsigned long long)r->epoch, (unsigned long long)r->sent,
+                  (unsigned long long)r->stable, (unsigned long long)r->rel, r->slowest);
+}
+
+static void trace_stuck(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        struct host *h = &s->hosts[i];
+        if (!h->node)
+            continue;
+        const struct node_stats *st = node_stats(h->node);
+        sim_trace(s, h->name, "idle=%d held=%llu store=%llu partial=%llu unreleased=%llu",
+                  node_idle(h->node), (unsigned long long)st->held_packets,
+                  (unsigned long long)st->store_bytes, (unsigned long long)st->reassembly_bytes,
+                  (unsigned long long)st->unreleased_bytes);
+        node_each_region(h->node, trace_region, h);
+    }
+}
+
 static void heal(struct sim *s, struct run_result *ret)
 {
     char why[200] = "";
@@ -95,8 +120,10 @@ static void heal(struct sim *s, struct run_result *ret)
         sim_trace(s, "sim", "finish");
         return;
     }
-    if (!sim_failed(s))
-        sim_fail(s, "LIVE: not healed 60 s after calm: %s", why);
+    if (sim_failed(s))
+        return;
+    trace_stuck(s);
+    sim_fail(s, "LIVE: not healed 60 s after calm: %s", why);
 }
 
 /* ---- a seed */

@@ -94,9 +94,23 @@ settled() {
     [[ $before == "$after" && $(sort -u <<<"$after" | wc -l) -eq 1 ]]
 }
 
+# For the log of a failed test.
+look() {
+    local host
+    tail -n 20 "$work/cms.log"
+    for host in "${receivers[@]}"; do
+        say "== $host printed $(received "$host")"
+        ctl "$host" status | grep -E 'node_id|epoch|linked|flush|view'
+        ctl "$host" groups
+        ctl "$host" regions
+        ctl "$host" stats | awk '$2 > 0'
+        tail -n 5 "$work/$host.log"
+    done
+}
+
 survivors_agree() { # test least
     local name=$1 host counts
-    check "$name: all survivors come to the same count" within 20 settled
+    check "$name: all survivors come to the same count" within 20 settled || look
     for host in "${receivers[@]}"; do
         check "$name: $host's client ends cleanly" stream_stop "$host" || cat "$work/$host.end"
         check "$name: $host has an exact prefix" run_is_exact "$work/$host.got" 1
@@ -151,9 +165,10 @@ nodes() {
 }
 
 stop_cms_for_10_seconds() {
-    local before=$SECONDS
+    local from=$SECONDS
+    before=$(nodes)
     kill -STOP "${pid[cms]}"
-    while ((SECONDS - before < 10)); do
+    while ((SECONDS - from < 10)); do
         sleep 0.5
         ((at_stop)) || at_stop=$(received h5)
         at_end=$(received h5)
@@ -162,6 +177,7 @@ stop_cms_for_10_seconds() {
 }
 
 kill_cms() {
+    before=$(nodes)
     kill_hard cms
     sleep 1
     at_stop=$(received h5)
@@ -171,16 +187,22 @@ kill_cms() {
 }
 
 the_cms_is_away() { # test seconds-of-stream command
-    local name=$1 before at_stop=0 at_end=0
+    local name=$1 before=- at_stop=0 at_end=0 host
     stream_begin
-    stream_receive_all -n "$lines" -W 300
-    before=$(nodes)
+    stream_receive_all -W 300
     stream_send_slowly "$2"
     strike "$name" h5 "$3"
     check "$name: data flowed meanwhile ($at_stop to $at_end)" test "$at_end" -gt "$at_stop"
-    finish_streams "$name" "${receivers[@]}"
+    check "$name: the sender knows that all is stable" stream_wait pub || cat "$work/pub.out"
+    for host in "${receivers[@]}"; do
+        check "$name: $host has every line in order" within 10 got_all "$host"
+    done
     sleep 3
-    check "$name: epoch and node ids are as before" test "$(nodes)" = "$before"
+    check "$name: epoch and node ids are as before" test "$(nodes)" = "$before" ||
+        diff <(echo "$before") <(nodes)
+    for host in "${receivers[@]}"; do
+        check "$name: $host's client ends cleanly" stream_stop "$host" || cat "$work/$host.end"
+    done
     check "$name: a join works again" ctl h2 join after
     cluster_end "$name"
 }

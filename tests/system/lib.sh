@@ -6,7 +6,8 @@
 #   system_enter "$@"            first, at the top of a script
 #   cluster_begin; host_add h1; cms_start; qsmd_start h1; ctl h1 status; …; cluster_end
 #
-# After a failed check the directory of logs and sockets, $work, stays when KEEP is set.
+# After a failed check the directory of logs and sockets, $work, stays when KEEP is set. With TRACE
+# set every daemon writes its trace there.
 
 set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -175,6 +176,7 @@ cms_start() { # [line of configuration…]
         for line in "$@"; do
             echo "$line"
         done
+        [[ -z ${TRACE:-} ]] || echo "debug { trace = \"$work/cms.trace\" }"
     } >"$work/cms.conf"
     "$BUILD/qsm-cmsd" -c "$work/cms.conf" 2>>"$work/cms.log" &
     pid[cms]=$!
@@ -203,6 +205,7 @@ qsmd_start() { # host [line of configuration…]
         for line in "$@"; do
             echo "$line"
         done
+        [[ -z ${TRACE:-} ]] || echo "debug { trace = \"$work/$name.trace\" }"
     } >"$work/$name.conf"
     if [[ $net == lo ]]; then
         "$BUILD/qsmd" -c "$work/$name.conf" 2>>"$work/$name.log" &

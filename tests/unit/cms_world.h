@@ -32,7 +32,7 @@ struct world_peer {
     uint64_t boundary; /* of its channel into every region in scope */
     uint64_t heard;    /* of every dead sender's channel */
     uint8_t *in;
-    size_t in_count;
+    size_t in_count, in_room;
 
     bool closed;                                                        /* by the CMS */
     Qsm__CmsToNode *refused, *expelled, *answer, *prep, *cut, *install; /* the last of each */
@@ -50,7 +50,7 @@ struct world {
     int peer_count;
     uint64_t next_link;
     char *trace; /* lines with \n */
-    size_t trace_bytes;
+    size_t trace_bytes, trace_room;
 };
 
 struct world *world_new(void); /* a CMS that leads */

@@ -19,6 +19,7 @@
     X(range)                                                                                       \
     X(region)                                                                                      \
     X(session)                                                                                     \
+    X(session_data)                                                                                \
     X(store)                                                                                       \
     X(suspect)                                                                                     \
     X(timer)                                                                                       \

@@ -477,7 +477,7 @@ START_TEST(nothing_is_acted_upon_before_it_is_durable)
     ck_assert_ptr_null(a->answer);
     ck_assert_uint_eq(cms_epoch(w->cms), 0);
     w->journal_stuck = false;
-    world_run(w, 50 * MS);
+    world_settle(w);
     ck_assert_ptr_nonnull(a->answer);
     w->journal_stuck = true;
     world_run(w, 100 * MS);

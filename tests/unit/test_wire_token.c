@@ -499,6 +499,72 @@ START_TEST(of_a_token_that_is_too_long_each_channel_keeps_its_lowest_ranges)
 }
 END_TEST
 
+/* Where the fields of the token below lie. */
+enum { AT_SIZE = 21, AT_CHANNELS = 27, AT_SKIPPED = 33, AT_LATE = 39, AT_MAX_SEEN = 40 };
+enum { AT_RANGE = 96, RANGE = 19 };
+
+START_TEST(malformed_tokens_are_refused)
+{
+    static const struct {
+        size_t at;
+        uint8_t value;
+    } cases[] = {
+        {AT_SIZE, 0},              /* no members */
+        {AT_SIZE + 1, 5},          /* too many */
+        {AT_CHANNELS, 121},        /* too many */
+        {AT_CHANNELS + 2, 3},      /* a range that is not there */
+        {AT_SKIPPED, 4},           /* rank 10 of 10 */
+        {AT_LATE, 2},              /* neither */
+        {AT_MAX_SEEN + 7, 0x40},   /* no number */
+        {AT_RANGE, 1},             /* no such channel */
+        {AT_RANGE + 3, 0},         /* packet 0 */
+        {AT_RANGE + 10, 0x40},     /* no number */
+        {AT_RANGE + 11, 0},        /* an empty range */
+        {AT_RANGE + 13, 0x11},     /* longer than a store */
+        {AT_RANGE + 16, 4},        /* rank 10 of 10 lacks it */
+        {AT_RANGE + 18, 4},        /* rank 10 of 10 was served */
+        {AT_RANGE + 11, 5},        /* overlaps the next */
+        {AT_RANGE + RANGE + 3, 2}, /* before the other */
+    };
+    size_t n;
+
+    fresh(10, 1);
+    ck_assert(token_lacks(&token, 0, 1, 5, 6));
+    ck_assert(token_lacks(&token, 0, 1, 8, 9));
+    n = wire_write_token(&token, bytes_out);
+    ck_assert_uint_eq(n, AT_RANGE + 2 * RANGE);
+    ck_assert(wire_read_token(bytes_out, n, &other));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint8_t was = bytes_out[cases[i].at];
+
+        ck_assert_uint_ne(was, cases[i].value);
+        bytes_out[cases[i].at] = cases[i].value;
+        ck_assert_msg(!wire_read_token(bytes_out, n, &other), "case %zu", i);
+        bytes_out[cases[i].at] = was;
+    }
+    ck_assert(wire_read_token(bytes_out, n, &other));
+}
+END_TEST
+
+START_TEST(which_channel_gets_the_last_room_changes_with_the_round)
+{
+    uint32_t kept[WIRE_TOKEN_CHANNELS_MAX] = {0}, least = UINT32_MAX;
+
+    fresh(25, WIRE_TOKEN_CHANNELS_MAX);
+    for (uint32_t i = 0; i < 5 * WIRE_TOKEN_CHANNELS_MAX; i++)
+        PROPERTY(token_lacks(&token, i % WIRE_TOKEN_CHANNELS_MAX, 1, 1 + 2 * (uint64_t)i,
+                             1 + 2 * (uint64_t)i));
+    for (token.round = 0; token.round < WIRE_TOKEN_CHANNELS_MAX; token.round++) {
+        PROPERTY(wire_read_token(bytes_out, wire_write_token(&token, bytes_out), &other));
+        for (uint32_t i = 0; i < other.range_count; i++)
+            kept[other.ranges[i].channel]++;
+    }
+    for (uint32_t i = 0; i < WIRE_TOKEN_CHANNELS_MAX; i++)
+        least = kept[i] < least ? kept[i] : least;
+    ck_assert_uint_eq(other.range_count, least);
+}
+END_TEST
+
 START_TEST(the_largest_token_fits_with_all_its_channels)
 {
     fresh(VIEW_MEMBERS_MAX, WIRE_TOKEN_CHANNELS_MAX);
@@ -595,6 +661,8 @@ Suite *suite_wire_token(void)
     tcase_add_loop_test(t, noise_is_refused_or_kept, 0, FORMATS);
     tcase_add_test(t, a_token_is_laid_out_as_promised);
     tcase_add_test(t, of_a_token_that_is_too_long_each_channel_keeps_its_lowest_ranges);
+    tcase_add_test(t, malformed_tokens_are_refused);
+    tcase_add_test(t, which_channel_gets_the_last_room_changes_with_the_round);
     tcase_add_test(t, the_largest_token_fits_with_all_its_channels);
     tcase_add_test(t, ranges_put_out_of_order_are_written_in_order);
     tcase_add_test(t, a_range_longer_than_a_store_is_cut);
