@@ -368,6 +368,30 @@ static void add_changes(struct cms *c, struct cms_answer *answer, Qsm__LogChange
     c->held_bytes += a->size;
 }
 
+/* Whether the state says just this, so that a repetition costs the log nothing. */
+static bool is_known(const struct cms *c, const struct cms_node *n, const Qsm__Change *change)
+{
+    unsigned mode = (change->recv ? CMS_RECV : 0u) | (change->send ? CMS_SEND : 0u);
+    const struct cms_group *g = state_group_named(&c->state, change->name);
+    const struct cms_row *row = g != NULL ? node_row(n, g) : NULL;
+    return mode == (row != NULL ? row->want : 0u);
+}
+
+/* Whether changes of the node are not applied yet. */
+static bool is_changing(const struct cms *c, uint32_t node)
+{
+    const struct cms_append *a;
+    TAILQ_FOREACH (a, &c->queue, entry) {
+        if (a->answer != NULL && a->answer->node == node)
+            return true;
+    }
+    TAILQ_FOREACH (a, &c->held, entry) {
+        if (a->answer->node == node)
+            return true;
+    }
+    return false;
+}
+
 static int handle_changes(struct cms *c, struct cms_node *n, const Qsm__Changes *m)
 {
     if (c->held_bytes > CMS_HELD_BYTES_MAX)
@@ -378,8 +402,11 @@ static int handle_changes(struct cms *c, struct cms_node *n, const Qsm__Changes 
     Qsm__LogChange *changes = mem_new(m->n_change, sizeof *changes);
     Qsm__LogChange **list = mem_new(m->n_change, sizeof *list);
     size_t count = 0, bytes = 0;
+    bool changing = is_changing(c, n->id);
     for (size_t i = 0; i < m->n_change; i++) {
         const Qsm__Change *change = m->change[i];
+        if (!changing && is_known(c, n, change))
+            continue;
         const char *bad = state_bad_name(change->name);
         if (bad != NULL) {
             refusal_add(&answer->refusals, &answer->refusal_count, change->name, bad);
@@ -389,6 +416,7 @@ static int handle_changes(struct cms *c, struct cms_node *n, const Qsm__Changes 
             add_changes(c, answer, list, count, false);
             count = bytes = 0;
         }
+        changing = true; /* the same group may come again in this request */
         qsm__log_change__init(&changes[i]);
         changes[i].name = change->name;
         changes[i].mode = (change->recv ? CMS_RECV : 0u) | (change->send ? CMS_SEND : 0u);

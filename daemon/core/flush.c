@@ -12,6 +12,7 @@
 #define VOIDED_WAIT_US 1000000 /* doubles with each flush in a row that cuts messages off */
 #define VOIDED_WAIT_MAX_US 30000000
 #define START_WAIT_MAX_US 6000000 /* for links: more than the failure detector's graces */
+#define SLOW_FACTOR 4             /* times progress_us that one may take to vote without a word */
 #define ATTEMPT_MIN_US 500000     /* an attempt younger than this shows nothing about anybody */
 
 /* ---- one attempt */
@@ -232,6 +233,7 @@ static void start(struct cms *c, uint64_t now_us)
     f->plan = plan;
     f->began_us = f->progress_us = now_us;
     f->best = UINT32_MAX;
+    f->judge_us = 0;
     f->voided = false;
     begin(c, now_us);
 }
@@ -341,6 +343,7 @@ static void fill_numbers(struct flush *f, Qsm__Cut *cut, Qsm__NumberAt *list)
         m->group = at->key.of;
         m->number = at->value;
         m->holder = at->holder;
+        m->first = at->first;
         cut->number[cut->n_number++] = m;
     }
 }
@@ -371,6 +374,17 @@ static void send_cut(struct cms *c)
 
 /* ---- what the nodes say */
 
+/* Of those who hold the highest number one is the holder who has messages of the stream in its
+ * present channel: others have nothing to serve, and can't say where the stream begins. */
+static void note_number(struct flush *f, const Qsm__NumberAt *m, uint32_t node)
+{
+    struct flush_at *at = note_at(&f->numbers, m->sender, m->group, m->number, node);
+    if (at->value == m->number && (at->holder == node || at->first == 0)) {
+        at->holder = node;
+        at->first = m->first;
+    }
+}
+
 void flush_report(struct cms *c, struct cms_node *n, const Qsm__Report *m, uint64_t now_us)
 {
     struct flush *f = &c->flush;
@@ -390,7 +404,7 @@ void flush_report(struct cms *c, struct cms_node *n, const Qsm__Report *m, uint6
     for (size_t i = 0; i < m->n_number; i++) {
         const Qsm__NumberAt *at = m->number[i];
         if (in_list(&f->plan.dead, at->sender) && state_group(&c->state, at->group) != NULL)
-            note_at(&f->numbers, at->sender, at->group, at->number, n->id);
+            note_number(f, at, n->id);
     }
     f->voided |= m->voided != 0;
     p->reported = true;
@@ -504,7 +518,7 @@ uint32_t flush_blame(const struct flush_waiter *waiters, uint32_t count, uint32_
     return blamed;
 }
 
-/* What one waits for that is still there to be expelled; nothing else is an excuse. */
+/* What one waits for that is still there to be expelled. */
 static struct flush_waiter waiter(const struct cms *c, struct flush_node *p)
 {
     uint32_t kept = 0;
@@ -517,24 +531,52 @@ static struct flush_waiter waiter(const struct cms *c, struct flush_node *p)
     return (struct flush_waiter){.id = p->id, .of = p->stuck, .count = kept};
 }
 
+static bool is_named(const struct flush *f, uint32_t id)
+{
+    for (uint32_t i = 0; i < f->node_count; i++) {
+        for (uint32_t k = 0; k < f->nodes[i].stuck_count; k++) {
+            if (f->nodes[i].stuck[k] == id)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Those who have not answered. Who has the cut and does not say that it is stuck is still getting
+ * on with it, unless others wait for it; it has longer. */
+static uint32_t find_waiters(struct cms *c, struct flush_waiter *waiters, uint64_t now_us)
+{
+    struct flush *f = &c->flush;
+    bool late = now_us >= f->progress_us + SLOW_FACTOR * c->config.progress_us;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < f->node_count; i++) {
+        struct flush_node *p = &f->nodes[i];
+        if (f->phase == FLUSH_PREP ? p->reported : p->done)
+            continue;
+        struct flush_waiter w = waiter(c, p);
+        if (w.count > 0 || f->phase == FLUSH_PREP || late || is_named(f, p->id))
+            waiters[count++] = w;
+    }
+    return count;
+}
+
 static void judge(struct cms *c, uint64_t now_us)
 {
     struct flush *f = &c->flush;
     struct flush_waiter *waiters = mem_new(f->node_count, sizeof *waiters);
-    uint32_t *blamed = mem_new(2 * (size_t)f->node_count, sizeof *blamed);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < f->node_count; i++) {
-        struct flush_node *p = &f->nodes[i];
-        if (f->phase == FLUSH_PREP ? !p->reported : !p->done)
-            waiters[count++] = waiter(c, p);
-    }
-    count = flush_blame(waiters, count, blamed, 2 * f->node_count);
+    uint32_t waiting = find_waiters(c, waiters, now_us), most = waiting;
+    for (uint32_t i = 0; i < waiting; i++)
+        most += waiters[i].count;
+    uint32_t *blamed = mem_new(most, sizeof *blamed);
+    uint32_t count = flush_blame(waiters, waiting, blamed, most);
     for (uint32_t i = 0; i < count; i++) {
         struct cms_node *n = state_node(&c->state, blamed[i]);
         if (n != NULL)
             cms_expel(c, n, "flush");
     }
-    f->progress_us = now_us;
+    f->judge_us = now_us + c->config.progress_us / 4;
+    if (count > 0)
+        f->progress_us = now_us;
     free(waiters);
     free(blamed);
 }
@@ -546,6 +588,7 @@ static uint64_t judge_us(const struct cms *c)
     uint64_t at = f->progress_us + c->config.progress_us + c->config.progress_us / 4;
     uint64_t young = f->attempt_us + ATTEMPT_MIN_US;
     at = at > young ? at : young;
+    at = at > f->judge_us ? at : f->judge_us;
     return at > c->suspect.hold_us ? at : c->suspect.hold_us;
 }
 

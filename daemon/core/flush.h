@@ -34,6 +34,7 @@ struct flush_at {
         uint32_t sender, of; /* rid or gid */
     } key;
     uint64_t value;
+    uint64_t first;  /* of numbers: the holder's first one in this view, 0: none */
     uint32_t holder; /* 0: nobody */
     UT_hash_handle hh;
 };
@@ -51,6 +52,7 @@ struct flush {
     uint64_t began_us;    /* of the first attempt */
     uint64_t attempt_us;  /* of this one */
     uint64_t progress_us; /* of the last progress, over attempts */
+    uint64_t judge_us;    /* not to be judged again before */
     uint32_t best;        /* fewest answers that were missing */
     bool voided;
     struct cms_plan plan;

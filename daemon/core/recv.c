@@ -351,6 +351,10 @@ static void count_source(struct channel_in *ch, uint64_t seq, uint32_t from, boo
     if (!repair) {
         return;
     }
+    if (ch->cut) {
+        stats->repairs_from_flush++;
+        return;
+    }
     uint32_t rank = view_rank(ch->recv->view, from);
     if (from == ch->sender) {
         stats->repairs_from_sender++;
@@ -506,6 +510,7 @@ void recv_freeze(struct channel_in *ch)
 
 void recv_cut(struct channel_in *ch, uint64_t seq)
 {
+    ch->cut = true;
     if (ch->frozen) {
         ch->limit = seq;
     }
@@ -521,7 +526,7 @@ void recv_thaw(struct recv *r)
     struct channel_in *ch, *next;
     HASH_ITER(hh, r->channels, ch, next)
     {
-        ch->frozen = false;
+        ch->frozen = ch->cut = false;
         advance(ch);
     }
 }

@@ -46,6 +46,7 @@ struct channel_in {
     uint64_t thinned;
     bool frozen;         /* dead sender, in a view change: nothing above `limit` is taken */
     uint64_t limit;
+    bool cut;            /* in a view change: it is known where the view ends */
     struct stream *streams; /* by slot */
     struct partial partial;
 };

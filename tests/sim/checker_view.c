@@ -502,7 +502,10 @@ static void finish_group(struct checker *c, struct line *l, struct cgroup *g)
                      ms ? (ull)ms->epoch : 0, g->gid, (ull)v->epoch);
             continue;
         }
-        check_survivors(c, l, g, n, ms, v->epoch + 1);
+        size_t count;
+        struct span *spans = take_spans(ms, &count);
+        compare_with_others(c, l, n, v, spans, count);
+        check_survivors(c, l, g, n, ms, UINT64_MAX);
     }
     for (struct origin *o = g->origins; o; o = o->hh.next) {
         if (!cnode_lives(cnode_find(c, o->sender)))

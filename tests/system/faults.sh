@@ -13,14 +13,14 @@ fi
 
 # Waits for the middle of the stream at a receiver, and asserts that it is still there afterwards.
 strike() { # test host command…
-    local name=$1 host=$2 before after
+    local name=$1 host=$2 struck_at done_at
     shift 2
     within 120 received_at_least "$host" $((lines * 3 / 10)) || say "$name: the stream does not come"
-    before=$(received "$host")
+    struck_at=$(received "$host")
     "$@"
-    after=$(received "$host")
-    check "$name: it struck between 30 % and 70 % of the stream ($before to $after)" \
-        eval "in_the_middle $before && in_the_middle $after"
+    done_at=$(received "$host")
+    check "$name: it struck between 30 % and 70 % of the stream ($struck_at to $done_at)" \
+        eval "in_the_middle $struck_at && in_the_middle $done_at"
 }
 
 finish_streams() { # test host…

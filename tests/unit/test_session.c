@@ -1,6 +1,7 @@
 /* Tests of daemon/session: connections, groups, memberships, questions. */
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "session_rig.h"

@@ -513,7 +513,7 @@ START_TEST(malformed_tokens_are_refused)
         {AT_SIZE + 1, 5},          /* too many */
         {AT_CHANNELS, 121},        /* too many */
         {AT_CHANNELS + 2, 3},      /* a range that is not there */
-        {AT_SKIPPED, 4},           /* rank 10 of 10 */
+        {AT_SKIPPED + 1, 4},       /* rank 10 of 10 */
         {AT_LATE, 2},              /* neither */
         {AT_MAX_SEEN + 7, 0x40},   /* no number */
         {AT_RANGE, 1},             /* no such channel */
