@@ -157,6 +157,8 @@ void groups_reset(struct groups *gs)
         g->gid = 0;
         g->epoch = 0;
         g->asked = g->installed = 0;
+        g->tell = g->leaving ? TELL_LEFT : 0;
+        g->leaving = false;
         g->sent = g->stable = g->unit_sent = g->unit_stable = 0;
         buf_unref(g->pending.body);
         g->pending.body = NULL;
@@ -218,6 +220,12 @@ bool group_has_member(const struct group *g, uint32_t node_id)
 {
     return g->member_count > 0 && bsearch(&node_id, g->members, g->member_count,
                                           sizeof g->members[0], compare_ids) != NULL;
+}
+
+bool group_listens(const struct group *g)
+{
+    return g->handle != GROUP_NO_HANDLE && (g->installed & NODE_RECV) &&
+           ((g->want & NODE_RECV) || g->leaving);
 }
 
 void group_sent(struct group *g)

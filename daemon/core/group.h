@@ -34,6 +34,7 @@ struct group {
     unsigned asked;     /* modes that the CMS was told */
     unsigned installed; /* modes in the view */
     bool refused;
+    bool leaving;       /* closed for receiving while a member: until GROUP_LEFT */
     unsigned tell;      /* bits TELL_*: events that an open or close made due */
 
     struct feed feed;
@@ -90,6 +91,9 @@ void group_remove_place(struct group *g, uint32_t rid);
 /* Members anew from the places; true when they differ from before. */
 bool group_refresh_members(struct group *g);
 bool group_has_member(const struct group *g, uint32_t node_id);
+
+/* Whether the shell still wants deliveries: it is a member's, or waits for GROUP_LEFT. */
+bool group_listens(const struct group *g);
 
 /* The message with the next number is wholly sent with unit g->unit_sent: sent counts up. */
 void group_sent(struct group *g);

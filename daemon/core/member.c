@@ -129,6 +129,9 @@ void member_open(struct member *m, struct group *g, unsigned mode)
     unsigned fresh = mode & ~g->want & g->installed; /* what was on its way out goes on */
     g->want |= mode;
     g->refused = false;
+    if (mode & NODE_RECV) {
+        g->leaving = false;
+    }
     m->dirty = true;
     if (fresh != 0) {
         tell_soon(m, g, (fresh & NODE_RECV ? TELL_VIEW : 0) | (fresh & NODE_SEND ? TELL_SENDABLE : 0));
@@ -142,8 +145,15 @@ void member_close(struct member *m, struct group *g, unsigned mode)
     m->dirty = true;
     if ((lost & NODE_RECV) && !(g->installed & NODE_RECV)) {
         tell_soon(m, g, TELL_LEFT);
+    } else if (lost & NODE_RECV) {
+        g->leaving = true;
     }
-    if (g->want == 0 && !(g->installed & NODE_RECV) && !(g->tell & TELL_LEFT)) {
+    member_drop_unused(m, g);
+}
+
+void member_drop_unused(struct member *m, struct group *g)
+{
+    if (g->want == 0 && !g->leaving && !(g->tell & TELL_LEFT)) {
         groups_drop_handle(m->groups, g);
     }
 }
@@ -166,15 +176,13 @@ static void tell_due(void *ctx, uint64_t now_us)
         if ((tell & TELL_SENDABLE) && (g->installed & g->want & NODE_SEND)) {
             member_tell(m, g, GROUP_SENDABLE);
         }
-        if ((tell & TELL_LEFT) && g->want == 0) {
-            groups_drop_handle(m->groups, g);
-        }
+        member_drop_unused(m, g);
     }
 }
 
 void member_tell(struct member *m, const struct group *g, enum group_event_kind kind)
 {
-    if (g->handle == GROUP_NO_HANDLE || (kind == GROUP_VIEW && !(g->want & NODE_RECV))) {
+    if (g->handle == GROUP_NO_HANDLE || (kind == GROUP_VIEW && !group_listens(g))) {
         return;
     }
     struct group_event e = {.kind = kind,

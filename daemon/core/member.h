@@ -72,6 +72,8 @@ size_t member_link_pull(struct member *m, uint8_t *out, size_t room);
 /* Modes that the shell wants of a group, and no longer wants. */
 void member_open(struct member *m, struct group *g, unsigned mode);
 void member_close(struct member *m, struct group *g, unsigned mode);
+/* Gives the group's handle back when nothing more is to be told of it. */
+void member_drop_unused(struct member *m, struct group *g);
 /* Tells the shell an event of a group, when it still listens. */
 void member_tell(struct member *m, const struct group *g, enum group_event_kind kind);
 

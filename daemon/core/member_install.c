@@ -218,14 +218,10 @@ static void tell_view(struct member *m, struct group *g, uint64_t epoch)
         member_tell(m, g, GROUP_VIEW);
     } else if (was) {
         context_trace(m->ctx, "left g=%u ep=%llu", g->gid, (unsigned long long)epoch);
-        member_tell(m, g, GROUP_LEFT);
-    }
-}
-
-static void drop_unused(struct member *m, struct group *g)
-{
-    if (g->want == 0 && !(g->installed & NODE_RECV) && !(g->tell & TELL_LEFT)) {
-        groups_drop_handle(m->groups, g);
+        if (g->leaving) {
+            g->leaving = false;
+            member_tell(m, g, GROUP_LEFT);
+        }
     }
 }
 
@@ -328,7 +324,7 @@ bool member_install(struct member *m, const Qsm__Install *in)
         struct group *g, *next;
         HASH_ITER(by_name, m->groups->by_name, g, next)
         {
-            drop_unused(m, g);
+            member_drop_unused(m, g);
         }
         m->dirty = true;
     }
@@ -346,9 +342,10 @@ void member_expelled(struct member *m)
         if (g->handle == GROUP_NO_HANDLE) {
             continue;
         }
-        if (g->sent > g->stable) {
-            context_trace(c, "unknown g=%u n=%llu", g->gid, (unsigned long long)g->sent);
-            c->up.stable(c->up.ctx, g->handle, g->sent, true);
+        uint64_t last = g->sent + (g->pending.body != NULL); /* pulled, not wholly sent */
+        if (last > g->stable) {
+            context_trace(c, "unknown g=%u n=%llu", g->gid, (unsigned long long)last);
+            c->up.stable(c->up.ctx, g->handle, last, true);
         }
         member_tell(m, g, GROUP_EXPELLED);
     }
@@ -357,6 +354,7 @@ void member_expelled(struct member *m)
     ring_move(m->ring, NULL);
     member_forget_regions(m);
     groups_reset(m->groups);
+    timer_arm(&c->timers, &m->tell, c->now_us); /* GROUP_LEFT for those who were leaving */
     peers_done(m->peers);
     c->id = 0;
     c->epoch = 0;

@@ -170,8 +170,8 @@ static void deliver(struct channel_in *ch, uint32_t slot, uint64_t number, struc
                       (unsigned long long)number, (unsigned long long)g->epoch,
                       (unsigned long long)context_hash(data, bytes), bytes);
     }
-    if (g->handle == GROUP_NO_HANDLE || !(g->installed & NODE_RECV)) {
-        return; /* nobody here listens any more */
+    if (!group_listens(g)) {
+        return;
     }
     struct delivery d = {.group = g->handle,
                          .sender = ch->sender,

@@ -284,7 +284,7 @@ static void deliver_here(struct send *s, struct group *g)
                       (unsigned long long)d.number, (unsigned long long)d.epoch,
                       (unsigned long long)context_hash(d.data, d.bytes), d.bytes);
     }
-    if (g->handle != GROUP_NO_HANDLE) {
+    if (group_listens(g)) {
         c->up.deliver(c->up.ctx, &d);
     }
 }

@@ -31,7 +31,8 @@ struct delivery {
 enum group_event_kind {
     GROUP_VIEW,     /* a view of a group this node is a member of, its first one included */
     GROUP_SENDABLE, /* this node may send now: its open-to-send is in the view */
-    GROUP_LEFT,     /* this node is no longer a member, as it asked */
+    GROUP_LEFT,     /* this node is no longer a member, as it asked, or never became one. Opening the
+                     * group to receive again before it comes cancels it: then GROUP_VIEW comes */
     GROUP_EXPELLED, /* the CMS expelled this node: all of the group is over; the core opens it again
                      * under a new node id, and GROUP_VIEW and GROUP_SENDABLE come anew */
     GROUP_REFUSED,  /* the CMS refused the open; the handle stays until node_close */

@@ -1,0 +1,133 @@
+#!/bin/bash
+# journal.sh: a qsm-cmsd that is killed at any step of its journal comes back with what was durable:
+# with all daemons stopped, replaying the log again and again gives the same state, the next
+# qsm-cmsd goes on from it, and node ids are never given twice.
+set -u
+. "$(dirname "$0")/lib.sh"
+system_enter "$@"
+
+dump() {
+    cms_dump 2>>"$work/cms.log"
+}
+
+# What only a new leadership changes is left out.
+without_term() {
+    sed -e 's/"index":[0-9]*,//' -e 's/"term":[0-9]*,//' -e 's/"ring_size":[0-9]*/"ring_size":0/g' \
+        -e 's/"cache_replicas":[0-9]*/"cache_replicas":0/g'
+}
+
+number() { # key, from standard input
+    sed -n "s/^{.*\"$1\":\([0-9]*\),.*/\1/p" | head -n 1
+}
+
+died() {
+    gone "${pid[cms]}"
+}
+
+reap() {
+    wait "${pid[cms]}" 2>/dev/null
+    unset "pid[cms]"
+}
+
+# ---- with nodes: what somebody was told is in the log
+
+joins_until_death() {
+    local i=0
+    joined=()
+    while ((i++ < 200)) && ! died; do
+        if ctl h1 join "$1-$i" -W 2 2>/dev/null; then
+            joined+=("$1-$i")
+        fi
+    done
+    died
+}
+
+told_is_kept() {
+    local name state
+    state=$(dump)
+    say "${#joined[@]} joins were answered"
+    for name in "${joined[@]}"; do
+        grep -q "\"$name\"" <<<"$state" || {
+            say "$name is lost"
+            return 1
+        }
+    done
+}
+
+ids() {
+    say "$(fact h1 node_id) $(fact h2 node_id)"
+}
+
+with_nodes() {
+    local step before
+    cms_start
+    qsmd_start_all
+    before=$(ids)
+    kill_hard cms
+    for step in before-begin after-insert before-commit after-commit; do
+        cms_start "debug { crash_at = \"$step:6\" }"
+        check "journal: it dies at $step, with nodes" joins_until_death "$step"
+        reap
+        check "journal: what was told is in the log, after $step" told_is_kept
+        cms_start
+        check "journal: joins work again, after $step" ctl h2 join "$step-1" -W 10
+        check "journal: node ids are as before, after $step" test "$(ids)" = "$before"
+        kill_hard cms
+    done
+}
+
+# ---- without nodes: the same state again and again
+
+fill_to_a_snapshot() {
+    cms_start 'debug { crash_at = "before-snapshot:1" }'
+    "$BUILD/tests/system/churn" "$work/h1.sock" 600 2>"$work/churn.out" &
+    host_pid[churn1]=$!
+    within 60 died
+}
+
+same_after() { # step
+    local before after
+    before=$(dump)
+    cms_start "debug { crash_at = \"$1:1\" }"
+    within 10 died || {
+        say "it lives"
+        kill_hard cms
+        return 1
+    }
+    reap
+    after=$(dump)
+    [[ -n $before && $after == "$(dump)" ]] || return 1
+    case $1 in
+    before-begin | after-insert | before-commit) [[ $after == "$before" ]] ;;
+    *)
+        # The leadership became durable, and nothing else.
+        (($(number index <<<"$after") == $(number index <<<"$before") + 1)) &&
+            [[ $(without_term <<<"$after") == "$(without_term <<<"$before")" ]]
+        ;;
+    esac
+}
+
+without_nodes() {
+    local step name
+    check "journal: it dies when the first snapshot is due" fill_to_a_snapshot
+    reap
+    kill -9 "${host_pid[churn1]}" 2>/dev/null
+    wait "${host_pid[churn1]}" 2>/dev/null
+    unset "host_pid[churn1]"
+    for name in h1 h2; do
+        kill_hard "$name"
+    done
+    # In this order: each of the last but one finds the snapshot still due.
+    for step in before-begin after-insert before-commit after-commit before-snapshot \
+        insert-snapshot before-commit-snapshot after-snapshot; do
+        check "journal: killed at $step it replays to the same state" same_after "$step"
+    done
+}
+
+cluster_begin
+host_add h1 h2
+joined=()
+with_nodes
+without_nodes
+cluster_end journal
+((failures == 0))
