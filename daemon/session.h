@@ -16,22 +16,22 @@ struct session;
 struct client;
 
 struct session_config {
-    uint64_t queue_bytes;          /* cap on a client's output */
+    uint64_t queue_bytes; /* cap on a client's output */
     uint32_t queue_messages;
-    uint64_t queue_age_us;         /* oldest message that may wait for a client that does not read */
+    uint64_t queue_age_us; /* oldest message that may wait for a client that does not read */
     uint32_t clients_max;
     uint32_t connections_per_uid;
     uint32_t groups_per_client;
-    const char *version;           /* not owned */
-    const char *host;              /* name of this host, not owned; NULL: as the CMS knows it */
-    bool trace;                    /* the shell's trace upcall is on */
+    const char *version; /* not owned */
+    const char *host;    /* name of this host, not owned; NULL: as the CMS knows it */
+    bool trace;          /* the shell's trace upcall is on */
     /* Counters and facts of the shell for `status` and `stats`: calls emit for each. */
     void (*shell_counters)(void *ctx, void (*emit)(void *to, const char *name, uint64_t value),
                            void *to);
     void (*shell_facts)(void *ctx, void (*emit)(void *to, const char *name, const char *value),
                         void *to);
     void (*trace_line)(void *ctx, const char *line); /* the session's and the core's; NULL: none */
-    void *ctx;                     /* not owned */
+    void *ctx;                                       /* not owned */
 };
 
 struct session *session_new(const struct session_config *config);

@@ -135,6 +135,10 @@ static void local_settle(struct session *s, struct local *l)
         } else {
             handle_set(s, l, handle);
             l->open |= more;
+            if (node_installed(s->node, handle) & l->open & NODE_SEND) { /* or still */
+                l->sendable = true;
+                waiters_end(l, WAIT_SEND, 0, "");
+            }
         }
     }
     if (less) {

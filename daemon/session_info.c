@@ -221,21 +221,20 @@ static void counter_add(void *to, const char *name, uint64_t value)
     t->list[t->count++] = k;
 }
 
-static void session_gauges(struct counters *t)
+static struct session_gauges gauges(const struct session *s)
 {
-    const struct session *s = t->s;
+    struct session_gauges g = {
+        .clients = s->client_count,
+        .clients_max = s->config.clients_max,
+        .client_groups = s->use_count,
+        .client_output_bytes_cap = s->config.queue_bytes,
+        .client_granted_extra = s->granted_extra,
+        .client_granted_extra_max = GRANT_EXTRA_MAX,
+    };
     const struct client *c;
-    uint64_t bytes = 0;
-
     TAILQ_FOREACH (c, &s->waiting, waiting)
-        bytes += c->out.bytes;
-    counter_add(t, "clients", s->client_count);
-    counter_add(t, "clients_max", s->config.clients_max);
-    counter_add(t, "client_groups", s->use_count);
-    counter_add(t, "client_output_bytes", bytes);
-    counter_add(t, "client_output_bytes_cap", s->config.queue_bytes);
-    counter_add(t, "client_granted_extra", s->granted_extra);
-    counter_add(t, "client_granted_extra_max", GRANT_EXTRA_MAX);
+        g.client_output_bytes += c->out.bytes;
+    return g;
 }
 
 static void answer_stats(struct client *c, const Qsm__Ask *m)
@@ -252,7 +251,10 @@ static void answer_stats(struct client *c, const Qsm__Ask *m)
 #define X(name, text) counter_add(&t, #name, s->stats.name);
     SESSION_COUNTERS(X)
 #undef X
-    session_gauges(&t);
+    const struct session_gauges g = gauges(s);
+#define X(name, text) counter_add(&t, #name, g.name);
+    SESSION_GAUGES(X)
+#undef X
     if (s->config.shell_counters)
         s->config.shell_counters(s->config.ctx, counter_add, &t);
     Qsm__StatsList list = QSM__STATS_LIST__INIT;

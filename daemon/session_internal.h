@@ -53,9 +53,25 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(completions_lost, "messages of clients whose end is unknown")                                \
     X(client_output_bytes_max, "most that ever waited for one client, bytes")
 
+/* X(name, what it shows): values, not counts */
+#define SESSION_GAUGES(X)                                                                          \
+    X(clients, "connections")                                                                      \
+    X(clients_max, "cap on them")                                                                  \
+    X(client_groups, "groups that clients have open, each client's counted")                       \
+    X(client_output_bytes, "output that waits, all clients together, bytes")                       \
+    X(client_output_bytes_cap, "cap on the output of one client: queue_bytes")                     \
+    X(client_granted_extra, "bytes granted above 64 KiB a feed")                                   \
+    X(client_granted_extra_max, "cap on them")
+
 struct session_stats {
 #define X(name, text) uint64_t name;
     SESSION_COUNTERS(X)
+#undef X
+};
+
+struct session_gauges {
+#define X(name, text) uint64_t name;
+    SESSION_GAUGES(X)
 #undef X
 };
 

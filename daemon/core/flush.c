@@ -534,7 +534,7 @@ static struct flush_waiter waiter(const struct cms *c, struct flush_node *p)
 static bool is_named(const struct flush *f, uint32_t id)
 {
     for (uint32_t i = 0; i < f->node_count; i++) {
-        for (uint32_t k = 0; k < f->nodes[i].stuck_count; k++) {
+        for (uint32_t k = 0; k < f->nodes[i].stuck_count && !f->nodes[i].done; k++) {
             if (f->nodes[i].stuck[k] == id)
                 return true;
         }

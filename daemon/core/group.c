@@ -157,8 +157,6 @@ void groups_reset(struct groups *gs)
         g->gid = 0;
         g->epoch = 0;
         g->asked = g->installed = 0;
-        g->tell = g->leaving ? TELL_LEFT : 0;
-        g->leaving = false;
         g->sent = g->stable = g->unit_sent = g->unit_stable = 0;
         buf_unref(g->pending.body);
         g->pending.body = NULL;

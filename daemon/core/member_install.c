@@ -348,13 +348,15 @@ void member_expelled(struct member *m)
             c->up.stable(c->up.ctx, g->handle, last, true);
         }
         member_tell(m, g, GROUP_EXPELLED);
+        g->leaving = false; /* that was its end */
+        g->tell = 0;
+        member_drop_unused(m, g);
     }
     send_done(m->send);
     recv_move(m->recv, NULL);
     ring_move(m->ring, NULL);
     member_forget_regions(m);
     groups_reset(m->groups);
-    timer_arm(&c->timers, &m->tell, c->now_us); /* GROUP_LEFT for those who were leaving */
     peers_done(m->peers);
     c->id = 0;
     c->epoch = 0;

@@ -426,6 +426,13 @@ void node_ready(struct node *n, uint32_t group, uint64_t now_us)
     }
 }
 
+unsigned node_installed(const struct node *n, uint32_t group)
+{
+    const struct group *g =
+        group < n->groups.handle_room ? n->groups.handles[group] : NULL;
+    return g != NULL ? g->installed : 0;
+}
+
 void node_stop(struct node *n, uint64_t now_us)
 {
     n->ctx.now_us = now_us;

@@ -98,6 +98,10 @@ void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us);
 /* The group's feed has something to pull. */
 void node_ready(struct node *n, uint32_t group, uint64_t now_us);
 
+/* The modes of an open group that are in the view. Who closes a group for sending and opens it again
+ * before the close took effect can send still: no GROUP_SENDABLE comes. */
+unsigned node_installed(const struct node *n, uint32_t group);
+
 /* Leaves everything and tells the CMS; node_stopped says when it is told, or 1 s later. */
 void node_stop(struct node *n, uint64_t now_us);
 bool node_stopped(const struct node *n);

@@ -33,7 +33,8 @@ enum group_event_kind {
     GROUP_SENDABLE, /* this node may send now: its open-to-send is in the view */
     GROUP_LEFT,     /* this node is no longer a member, as it asked, or never became one. Opening the
                      * group to receive again before it comes cancels it: then GROUP_VIEW comes */
-    GROUP_EXPELLED, /* the CMS expelled this node: all of the group is over; the core opens it again
+    GROUP_EXPELLED, /* the CMS expelled this node: all of the group is over (it stands for GROUP_LEFT,
+                     * too, where that was to come); what is still wanted the core opens again
                      * under a new node id, and GROUP_VIEW and GROUP_SENDABLE come anew */
     GROUP_REFUSED,  /* the CMS refused the open; the handle stays until node_close */
 };

@@ -373,8 +373,7 @@ void checker_free(struct checker *c)
     for (size_t i = 0; i < c->failure_count && i < CHECKER_FAILURES_MAX; i++)
         free(c->failures[i]);
     struct process *p, *next;
-    HASH_ITER(hh, c->processes, p, next)
-    {
+    HASH_ITER (hh, c->processes, p, next) {
         process_reset(p);
         HASH_DEL(c->processes, p);
         free(p->who);

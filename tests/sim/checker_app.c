@@ -9,8 +9,7 @@
 static void interest_reset(struct interest *i)
 {
     struct position *p, *next;
-    HASH_ITER(hh, i->positions, p, next)
-    {
+    HASH_ITER (hh, i->positions, p, next) {
         HASH_DEL(i->positions, p);
         free(p);
     }
@@ -19,8 +18,7 @@ static void interest_reset(struct interest *i)
 void process_reset(struct process *p)
 {
     struct interest *i, *next;
-    HASH_ITER(hh, p->interests, i, next)
-    {
+    HASH_ITER (hh, p->interests, i, next) {
         interest_reset(i);
         HASH_DEL(p->interests, i);
         free(i->accepted);

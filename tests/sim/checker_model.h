@@ -136,7 +136,7 @@ struct origin {
     uint64_t stable, unknown;
 };
 
-/* One member's record of one view, for S7: sorted by sender. */
+/* What a member delivered of one sender in one view, for S7. */
 struct span {
     uint32_t sender;
     uint64_t first, last;
@@ -146,11 +146,8 @@ struct gview {
     uint64_t epoch;
     struct ids members;
     bool by_cms;
-    struct span *reference; /* of the first member that went on to the next view; owned */
-    size_t reference_count;
-    uint32_t reference_node; /* 0: none yet */
-    struct at reference_at;
-    struct span *firsts; /* first delivery of each sender in this view; last: which node */
+    struct reference *reference; /* of the first member that went on; owned, or NULL */
+    struct span *firsts;         /* first delivery of each sender in this view; last: which node */
     size_t firsts_count;
 };
 
@@ -263,7 +260,7 @@ void on_end(struct checker *c, struct line *l);
 void on_recv(struct checker *c, struct line *l);
 void on_complete(struct checker *c, struct line *l);
 void finish_clients(struct checker *c, struct line *l);
-void process_reset(struct process *p);                   /* the process is gone */
+void process_reset(struct process *p);   /* the process is gone */
 void process_renewed(struct process *p); /* it has another node id: streams begin anew */
 void process_left(struct process *p, const char *group); /* its node is no longer a member */
 

@@ -292,11 +292,9 @@ void on_drop(struct checker *c, struct line *l)
 void free_packets(struct checker *c)
 {
     struct rview *v, *next;
-    HASH_ITER(hh, c->rviews, v, next)
-    {
+    HASH_ITER (hh, c->rviews, v, next) {
         struct channel *ch, *next_ch;
-        HASH_ITER(hh, v->channels, ch, next_ch)
-        {
+        HASH_ITER (hh, v->channels, ch, next_ch) {
             for (size_t i = 0; i < ch->holding_count; i++) {
                 free(ch->holdings[i].taken.words);
                 free(ch->holdings[i].dropped.words);

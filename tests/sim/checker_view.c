@@ -104,6 +104,11 @@ static bool expelled_before(struct checker *c, uint32_t id, uint64_t epoch)
     return n->expelled && n->expelled_after < epoch;
 }
 
+static bool dead(struct checker *c, uint32_t id)
+{
+    return !cnode_lives(cnode_find(c, id));
+}
+
 /* ---- the CMS's word */
 
 /* The members that lacked a message when it was called stable must not go on to the next view. */
@@ -346,7 +351,7 @@ static int compare_spans(const void *a, const void *b)
 }
 
 /* What a member delivered in its view, by sender. */
-static struct span *take_spans(struct membership *m, size_t *ret_count)
+static struct span *spans_of(const struct membership *m, size_t *ret_count)
 {
     struct span *spans = calloc(HASH_COUNT(m->streams) + 1, sizeof(*spans));
     assert(spans);
@@ -354,28 +359,34 @@ static struct span *take_spans(struct membership *m, size_t *ret_count)
     for (struct stream *s = m->streams; s; s = s->hh.next) {
         if (s->view_first)
             spans[count++] = (struct span){s->sender, s->view_first, s->view_last};
-        s->view_first = s->view_last = 0;
     }
     qsort(spans, count, sizeof(*spans), compare_spans);
     *ret_count = count;
     return spans;
 }
 
-/* S7: the first member that goes on to the next view sets what all others must have delivered. */
-static void compare_with_others(struct checker *c, struct line *l, struct cnode *n, struct gview *v,
-                                struct span *spans, size_t count)
+/* What one member delivered in a view, for the others to be compared with. */
+struct reference {
+    uint32_t node; /* 0: none yet */
+    struct at at;
+    struct span *spans; /* owned */
+    size_t count;
+};
+
+/* S7: the first member sets what all others must have delivered. */
+static void compare_with_others(struct checker *c, struct line *l, const struct cnode *n,
+                                const struct membership *ms, struct reference *r)
 {
-    if (!v->reference_node) {
-        v->reference_node = n->id;
-        v->reference = spans;
-        v->reference_count = count;
-        v->reference_at = l->at;
+    size_t count;
+    struct span *spans = spans_of(ms, &count);
+    if (!r->node) {
+        *r = (struct reference){n->id, l->at, spans, count};
         return;
     }
     size_t i = 0, j = 0;
-    while (i < count || j < v->reference_count) {
+    while (i < count || j < r->count) {
         struct span *a = i < count ? &spans[i] : NULL;
-        struct span *b = j < v->reference_count ? &v->reference[j] : NULL;
+        struct span *b = j < r->count ? &r->spans[j] : NULL;
         uint32_t sender = a && (!b || a->sender <= b->sender) ? a->sender : b->sender;
         struct span none = {sender, 0, 0};
         a = a && a->sender == sender ? (i++, a) : &none;
@@ -384,8 +395,8 @@ static void compare_with_others(struct checker *c, struct line *l, struct cnode 
             violated(
                 c, "S7", l,
                 "in epoch %llu node %u delivered %llu..%llu of sender %u, node %u (%s) %llu..%llu",
-                (ull)v->epoch, n->id, (ull)a->first, (ull)a->last, sender, v->reference_node,
-                at_text(v->reference_at), (ull)b->first, (ull)b->last);
+                (ull)ms->epoch, n->id, (ull)a->first, (ull)a->last, sender, r->node, at_text(r->at),
+                (ull)b->first, (ull)b->last);
     }
     free(spans);
 }
@@ -395,7 +406,7 @@ static void check_survivors(struct checker *c, struct line *l, struct cgroup *g,
                             struct membership *ms, uint64_t to)
 {
     for (struct origin *o = g->origins; o; o = o->hh.next) {
-        if (expelled_before(c, o->sender, to))
+        if (expelled_before(c, o->sender, to) || (to == UINT64_MAX && dead(c, o->sender)))
             continue;
         for (size_t i = o->count; i-- > 0;) {
             struct sent *m = &o->sent[i];
@@ -416,15 +427,18 @@ static void leave_view(struct checker *c, struct line *l, struct cgroup *g, stru
                        struct membership *ms, uint64_t to)
 {
     struct gview *v = gview_find(g, ms->epoch), *next = gview_next(g, ms->epoch);
-    size_t count;
     if (!v)
         return;
     if (next && next->by_cms && next->epoch != to)
         violated(c, "S6", l, "from epoch %llu to %llu; the view of %llu is between", (ull)ms->epoch,
                  (ull)to, (ull)next->epoch);
-    struct span *spans = take_spans(ms, &count);
-    compare_with_others(c, l, n, v, spans, count);
+    if (!v->reference)
+        v->reference = calloc(1, sizeof(*v->reference));
+    assert(v->reference);
+    compare_with_others(c, l, n, ms, v->reference);
     check_survivors(c, l, g, n, ms, to);
+    for (struct stream *s = ms->streams; s; s = s->hh.next)
+        s->view_first = s->view_last = 0;
 }
 
 void on_view(struct checker *c, struct line *l)
@@ -464,8 +478,7 @@ void on_view(struct checker *c, struct line *l)
 static void streams_free(struct membership *m)
 {
     struct stream *s, *next;
-    HASH_ITER(hh, m->streams, s, next)
-    {
+    HASH_ITER (hh, m->streams, s, next) {
         HASH_DEL(m->streams, s);
         free(s);
     }
@@ -492,6 +505,7 @@ void on_left(struct checker *c, struct line *l)
 static void finish_group(struct checker *c, struct line *l, struct cgroup *g)
 {
     struct gview *v = g->view_count ? g->views[g->view_count - 1] : NULL;
+    struct reference all = {0};
     for (size_t i = 0; v && i < v->members.count; i++) {
         struct cnode *n = cnode_find(c, v->members.list[i]);
         struct membership *ms = membership_find(n, g->gid, false);
@@ -502,11 +516,10 @@ static void finish_group(struct checker *c, struct line *l, struct cgroup *g)
                      ms ? (ull)ms->epoch : 0, g->gid, (ull)v->epoch);
             continue;
         }
-        size_t count;
-        struct span *spans = take_spans(ms, &count);
-        compare_with_others(c, l, n, v, spans, count);
+        compare_with_others(c, l, n, ms, &all);
         check_survivors(c, l, g, n, ms, UINT64_MAX);
     }
+    free(all.spans);
     for (struct origin *o = g->origins; o; o = o->hh.next) {
         if (!cnode_lives(cnode_find(c, o->sender)))
             continue;
@@ -536,8 +549,7 @@ void finish_views(struct checker *c, struct line *l)
 static void group_free(struct cgroup *g)
 {
     struct origin *o, *next;
-    HASH_ITER(hh, g->origins, o, next)
-    {
+    HASH_ITER (hh, g->origins, o, next) {
         HASH_DEL(g->origins, o);
         for (size_t i = 0; i < o->count; i++)
             free(o->sent[i].packed);
@@ -545,13 +557,14 @@ static void group_free(struct cgroup *g)
         free(o);
     }
     struct join_point *j, *next_join;
-    HASH_ITER(hh, g->join_points, j, next_join)
-    {
+    HASH_ITER (hh, g->join_points, j, next_join) {
         HASH_DEL(g->join_points, j);
         free(j);
     }
     for (size_t i = 0; i < g->view_count; i++) {
         free(g->views[i]->members.list);
+        if (g->views[i]->reference)
+            free(g->views[i]->reference->spans);
         free(g->views[i]->reference);
         free(g->views[i]->firsts);
         free(g->views[i]);
@@ -565,11 +578,9 @@ static void group_free(struct cgroup *g)
 void free_views(struct checker *c)
 {
     struct cnode *n, *next;
-    HASH_ITER(hh, c->nodes, n, next)
-    {
+    HASH_ITER (hh, c->nodes, n, next) {
         struct membership *m, *next_m;
-        HASH_ITER(hh, n->memberships, m, next_m)
-        {
+        HASH_ITER (hh, n->memberships, m, next_m) {
             streams_free(m);
             HASH_DEL(n->memberships, m);
             free(m);
@@ -578,8 +589,7 @@ void free_views(struct checker *c)
         free(n);
     }
     struct cgroup *g, *next_g;
-    HASH_ITER(hh, c->groups, g, next_g)
-    {
+    HASH_ITER (hh, c->groups, g, next_g) {
         HASH_DEL(c->groups, g);
         group_free(g);
     }

@@ -48,6 +48,12 @@ void node_ready(struct node *n, uint32_t group, uint64_t now_us)
     n->readies++;
 }
 
+unsigned node_installed(const struct node *n, uint32_t group)
+{
+    assert(group < n->count);
+    return n->installed;
+}
+
 uint32_t node_id(const struct node *n)
 {
     return n->id;

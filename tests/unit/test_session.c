@@ -287,6 +287,22 @@ START_TEST(a_group_stays_open_to_send_for_60_s_after_its_last_sender)
 }
 END_TEST
 
+START_TEST(who_comes_back_before_the_close_took_effect_can_send_still)
+{
+    rig_begin();
+    struct client *c = client_in("g", SEND);
+    say_close(c, 2, 1, SEND);
+    rig_now += 60 * SECOND;
+    rig_turn(NULL);
+    ck_assert_uint_eq(rig_node.groups[0].mode, 0);
+    rig_node.installed = NODE_SEND;
+    say_open(c, 3, 1, "g", SEND);
+    rig_turn(NULL);
+    ck_assert_uint_eq(heard(c, WHAT(RESULT), 0)->result->request, 3);
+    rig_end(c, NULL);
+}
+END_TEST
+
 /* ---- questions */
 
 static void emit_counter(void *ctx, void (*emit)(void *to, const char *name, uint64_t value),
@@ -400,6 +416,7 @@ Suite *suite_session(void)
     tcase_add_test(t, bad_names_and_ids_are_named);
     tcase_add_test(t, the_node_holds_a_membership_beyond_the_connection);
     tcase_add_test(t, a_group_stays_open_to_send_for_60_s_after_its_last_sender);
+    tcase_add_test(t, who_comes_back_before_the_close_took_effect_can_send_still);
     tcase_add_test(t, questions_are_answered);
     tcase_add_test(t, long_lists_come_in_several_frames);
     tcase_add_test(t, who_asks_and_does_not_read_is_not_served_further);
