@@ -131,6 +131,7 @@ static void note_progress(struct flush *f, uint64_t now_us)
         return;
     f->best = left;
     f->progress_us = now_us;
+    f->retried = false;
 }
 
 /* Where dead senders' channels end is told even when nobody holds anything of them. */
@@ -234,6 +235,7 @@ static void start(struct cms *c, uint64_t now_us)
     f->began_us = f->progress_us = now_us;
     f->best = UINT32_MAX;
     f->judge_us = 0;
+    f->retried = false;
     f->voided = false;
     begin(c, now_us);
 }
@@ -575,10 +577,27 @@ static void judge(struct cms *c, uint64_t now_us)
             cms_expel(c, n, "flush");
     }
     f->judge_us = now_us + c->config.progress_us / 4;
-    if (count > 0)
+    if (count > 0) {
         f->progress_us = now_us;
+        f->retried = false;
+    }
     free(waiters);
     free(blamed);
+}
+
+/* A node that was without the CMS for a second before its vote has left the attempt and never votes
+ * for it, alive as it is: before anybody is blamed, all get another attempt at the same. */
+static void retry(struct cms *c, uint64_t now_us)
+{
+    struct flush *f = &c->flush;
+    f->retried = true;
+    for (uint32_t i = 0; i < f->node_count; i++) {
+        struct flush_node *p = &f->nodes[i];
+        if ((f->phase == FLUSH_PREP ? p->reported : p->done) || waiter(c, p).count > 0)
+            continue;
+        f->due = true;
+        f->due_us = now_us;
+    }
 }
 
 /* Members say after progress_us what they lack; they get a quarter of it to be heard. */
@@ -597,8 +616,10 @@ uint64_t flush_deadline(const struct cms *c)
     const struct flush *f = &c->flush;
     if (!c->leading || f->phase == FLUSH_INSTALL)
         return CMS_NEVER;
-    if (f->phase != FLUSH_IDLE)
-        return judge_us(c);
+    if (f->phase != FLUSH_IDLE) {
+        uint64_t retry_us = f->progress_us + c->config.progress_us;
+        return !f->retried && retry_us < judge_us(c) ? retry_us : judge_us(c);
+    }
     if (f->starting)
         return TAILQ_EMPTY(&c->queue) ? f->start_us + START_WAIT_MAX_US : CMS_NEVER;
     return f->due ? f->due_us : CMS_NEVER;
@@ -607,12 +628,20 @@ uint64_t flush_deadline(const struct cms *c)
 void flush_expire(struct cms *c, uint64_t now_us)
 {
     struct flush *f = &c->flush;
-    if ((f->phase == FLUSH_PREP || f->phase == FLUSH_CUT) && now_us >= judge_us(c))
+    bool waits = f->phase == FLUSH_PREP || f->phase == FLUSH_CUT;
+    if (waits && now_us >= judge_us(c))
         judge(c, now_us);
+    else if (waits && !f->retried && now_us >= f->progress_us + c->config.progress_us)
+        retry(c, now_us);
     flush_step(c, now_us);
 }
 
 void flush_lagged(struct cms *c, uint64_t now_us)
 {
-    c->flush.progress_us = now_us;
+    struct flush *f = &c->flush;
+    f->progress_us = now_us;
+    if (f->phase != FLUSH_PREP && f->phase != FLUSH_CUT)
+        return;
+    f->due = true; /* who missed the CMS for a second has left the attempt */
+    f->due_us = now_us;
 }

@@ -53,6 +53,7 @@ struct flush {
     uint64_t attempt_us;  /* of this one */
     uint64_t progress_us; /* of the last progress, over attempts */
     uint64_t judge_us;    /* not to be judged again before */
+    bool retried;         /* since the last progress */
     uint32_t best;        /* fewest answers that were missing */
     bool voided;
     struct cms_plan plan;

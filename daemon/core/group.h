@@ -17,6 +17,7 @@ struct place {
     uint32_t slot;
     struct channel_out *channel; /* not owned; NULL: not sent to yet, or nobody else is there */
     uint64_t unit_stable;        /* units stable in this region; counts while channel is set */
+    bool paused;                 /* in the scope of a view change: nothing is sent to the group */
 };
 
 struct group {

@@ -88,11 +88,11 @@ static enum verdict may_send(const struct group *g)
 {
     for (uint32_t i = 0; i < g->place_count; i++) {
         const struct channel_out *ch = g->places[i].channel;
+        if (g->places[i].paused) {
+            return PAUSED;
+        }
         if (ch == NULL) {
             continue;
-        }
-        if (ch->paused) {
-            return PAUSED;
         }
         if (ch->claimed && ch->busy != g) { /* what is unfinished must end first */
             return CLAIMED;
@@ -739,6 +739,14 @@ void send_pause(struct send *s, uint32_t rid)
         seal(ch);
         ch->paused = true;
     }
+    /* Where nobody else is in the region there is no channel, and yet its groups must wait. */
+    struct group *g, *next;
+    HASH_ITER(by_name, s->groups->by_name, g, next)
+    {
+        for (uint32_t i = 0; i < g->place_count; i++) {
+            g->places[i].paused |= g->places[i].view->rid == rid;
+        }
+    }
 }
 
 void send_resume(struct send *s)
@@ -747,6 +755,14 @@ void send_resume(struct send *s)
     HASH_ITER(hh, s->channels, ch, next)
     {
         ch->paused = false;
+        release(ch); /* what the votes proved may end in regions out of scope */
+    }
+    struct group *g, *next_group;
+    HASH_ITER(by_name, s->groups->by_name, g, next_group)
+    {
+        for (uint32_t i = 0; i < g->place_count; i++) {
+            g->places[i].paused = false;
+        }
     }
     reconsider(s);
 }
@@ -760,11 +776,11 @@ static bool partial_wait(const struct send *s, void (*f)(struct channel_out *))
     {
         bool paused = false;
         for (uint32_t i = 0; i < g->place_count; i++) {
-            paused |= g->places[i].channel != NULL && g->places[i].channel->paused;
+            paused |= g->places[i].paused;
         }
         for (uint32_t i = 0; paused && i < g->place_count; i++) {
             struct channel_out *ch = g->places[i].channel;
-            if (ch != NULL && !ch->paused && g->places[i].unit_stable < g->unit_sent) {
+            if (ch != NULL && !g->places[i].paused && g->places[i].unit_stable < g->unit_sent) {
                 waits = true;
                 if (f != NULL) {
                     f(ch);

@@ -134,6 +134,18 @@ void on_end(struct checker *c, struct line *l)
     interest_reset(i);
 }
 
+/* Numbers of a sender go on when the group was gone meanwhile and came back under another id. */
+static void carry_numbers(struct checker *c, const struct cgroup *g, struct origin *o, uint64_t n)
+{
+    for (struct cgroup *old = c->groups; old && !o->count && !o->skip; old = old->hh.next) {
+        if (old == g || !old->name || strcmp(old->name, g->name) != 0)
+            continue;
+        struct origin *before = origin_find(old, o->sender, false);
+        if (before && before->skip + before->count + 1 == n)
+            o->skip = o->stable = n - 1;
+    }
+}
+
 void on_pull(struct checker *c, struct line *l)
 {
     struct process *p = process_find(c, l->who);
@@ -156,8 +168,10 @@ void on_pull(struct checker *c, struct line *l)
     i->pulled = k;
     struct accepted *a = &i->accepted[k - 1];
     struct origin *o = origin_find(g, p->node, true);
-    if (n != o->count + 1) {
-        violated(c, "S3", l, "number %llu after %zu", (unsigned long long)n, o->count);
+    carry_numbers(c, g, o, n);
+    if (n != o->skip + o->count + 1) {
+        violated(c, "S3", l, "number %llu after %llu", (unsigned long long)n,
+                 (unsigned long long)(o->skip + o->count));
         return;
     }
     a->node = p->node;

@@ -131,7 +131,8 @@ struct sent {
 struct origin {
     UT_hash_handle hh;
     uint32_t sender;
-    struct sent *sent; /* by n - 1 */
+    uint64_t skip;     /* numbers used under an earlier id of the group: it was gone meanwhile */
+    struct sent *sent; /* by n - 1 - skip */
     size_t count, room;
     uint64_t stable, unknown;
 };

@@ -50,7 +50,9 @@ static struct stream *stream_find(struct membership *m, uint32_t sender, bool ma
 struct sent *sent_find(struct checker *c, uint32_t gid, uint32_t sender, uint64_t number)
 {
     struct origin *o = origin_find(cgroup_find(c, gid), sender, false);
-    return o && number >= 1 && number <= o->count ? &o->sent[number - 1] : NULL;
+    if (!o || number <= o->skip || number > o->skip + o->count)
+        return NULL;
+    return &o->sent[number - 1 - o->skip];
 }
 
 bool cnode_delivered(const struct cnode *n, uint32_t gid, uint32_t sender, uint64_t number)
@@ -524,13 +526,14 @@ static void finish_group(struct checker *c, struct line *l, struct cgroup *g)
         if (!cnode_lives(cnode_find(c, o->sender)))
             continue;
         for (size_t i = 0; v && i < o->count; i++) {
-            if (v->members.count && !o->sent[i].packed_count && i >= o->stable)
-                violated(c, "LIVE", l, "%zu of sender %u to group %u never went out", i + 1,
+            uint64_t number = i + 1 + o->skip;
+            if (v->members.count && !o->sent[i].packed_count && number > o->stable)
+                violated(c, "LIVE", l, "%llu of sender %u to group %u never went out", (ull)number,
                          o->sender, g->gid);
         }
-        if (o->stable < o->count)
-            violated(c, "LIVE", l, "of sender %u to group %u only %llu of %zu messages are stable",
-                     o->sender, g->gid, (ull)o->stable, o->count);
+        if (o->stable < o->count + o->skip)
+            violated(c, "LIVE", l, "of sender %u to group %u only %llu of %llu messages are stable",
+                     o->sender, g->gid, (ull)o->stable, (ull)(o->count + o->skip));
     }
     for (size_t i = 0; i < g->owed_count; i++) {
         struct owed *o = &g->owed[i];

@@ -149,7 +149,7 @@ static void plan_groups(struct sim *s, struct rng *r)
 void load_plan(struct sim *s, struct rng *r, uint64_t until_us)
 {
     bool late = rng_chance(r, 0.5);
-    uint64_t messages = rng_range(r, 100, 120000 / (s->config.hosts + 8));
+    uint64_t messages = rng_range(r, 100, 400000 / (s->config.hosts + 8));
     uint64_t every = until_us / messages * 6;
     plan_groups(s, r);
     for (uint32_t i = 0; i < s->config.hosts; i++) {

@@ -236,12 +236,12 @@ static void peer_receive(struct world *w, struct world_peer *p, Qsm__CmsToNode *
         p->prep_count++;
         keep_last(&p->prep, m);
         ck_assert_uint_eq(m->prep->previous, p->epoch);
-        if (!mute && !p->no_report)
+        if (!mute && !p->no_report && m->prep->tag->attempt != p->left)
             report(w, p, m->prep);
         return;
     case QSM__CMS_TO_NODE__WHAT_CUT:
         keep_last(&p->cut, m);
-        if (!mute && !p->no_vote)
+        if (!mute && !p->no_vote && m->cut->tag->attempt != p->left)
             vote(w, p, m->cut->tag);
         return;
     case QSM__CMS_TO_NODE__WHAT_INSTALL:

@@ -26,6 +26,7 @@ struct world_peer {
     uint64_t epoch, term;
     bool silent; /* says nothing, not even pings */
     bool no_report, no_vote;
+    uint32_t left; /* an attempt that it has left */
     bool voided;
     int probes;        /* 1: says alive, -1: says dead, 0: does not answer */
     uint32_t stuck_of; /* 0: not stuck; else says so with each ping */

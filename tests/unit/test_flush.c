@@ -232,6 +232,35 @@ START_TEST(the_source_that_several_wait_for_is_expelled_before_them)
 }
 END_TEST
 
+START_TEST(who_left_an_attempt_gets_another_before_anybody_is_blamed)
+{
+    struct four f = four_nodes();
+    f.b->left = f.c->left = 1;
+    world_want(f.w, f.d, 2, "x", 1);
+    world_run(f.w, 1900 * MS);
+    ck_assert_uint_eq(f.a->prep->prep->tag->attempt, 1);
+    world_run(f.w, 300 * MS);
+    ck_assert_uint_eq(f.a->install->install->tag->attempt, 2);
+    ck_assert_uint_eq(cms_epoch(f.w->cms), 2);
+    ck_assert_uint_eq(f.a->install->install->n_gone, 0);
+    world_free(f.w);
+}
+END_TEST
+
+START_TEST(a_cms_that_was_asleep_in_a_flush_begins_it_again)
+{
+    struct four f = four_nodes();
+    f.b->left = 1;
+    world_want(f.w, f.d, 2, "x", 1);
+    world_run(f.w, 100 * MS);
+    f.w->now_us += 1500 * MS;
+    world_run(f.w, 10 * MS);
+    ck_assert_uint_eq(f.a->install->install->tag->attempt, 2);
+    ck_assert_uint_eq(cms_epoch(f.w->cms), 2);
+    world_free(f.w);
+}
+END_TEST
+
 START_TEST(votes_of_another_attempt_do_not_count)
 {
     struct four f = four_nodes();
@@ -351,6 +380,8 @@ Suite *suite_flush(void)
     tcase_add_test(tests, a_message_cut_off_twice_holds_planned_changes_up);
     tcase_add_test(tests, who_does_not_report_is_expelled);
     tcase_add_test(tests, the_source_that_several_wait_for_is_expelled_before_them);
+    tcase_add_test(tests, who_left_an_attempt_gets_another_before_anybody_is_blamed);
+    tcase_add_test(tests, a_cms_that_was_asleep_in_a_flush_begins_it_again);
     tcase_add_test(tests, votes_of_another_attempt_do_not_count);
     tcase_add_test(tests, a_new_leader_voids_the_attempt_and_begins_again);
     tcase_add_test(tests, what_the_log_has_is_installed_though_the_leader_died_before_it_said_so);
