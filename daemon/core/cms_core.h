@@ -35,7 +35,9 @@ struct cms_append {
     enum cms_entry kind;
     uint8_t *bytes; /* owned */
     size_t size;
-    uint64_t link;             /* CMS_ADMIT: who asked */
+    uint64_t link;        /* CMS_ADMIT: who asked, */
+    uint64_t incarnation; /* and for which process */
+    uint32_t address;
     struct cms_answer *answer; /* CMS_CHANGES */
     bool last;                 /* of its answer, which it owns */
 };

@@ -135,6 +135,17 @@ static void replace_former(struct cms *c, const Qsm__Hello *m)
     }
 }
 
+/* The admission of this process that is on its way into the log already, or NULL. */
+static struct cms_append *find_admission(struct cms *c, const Qsm__Hello *m)
+{
+    struct cms_append *a;
+    TAILQ_FOREACH (a, &c->queue, entry) {
+        if (a->kind == CMS_ADMIT && a->incarnation == m->incarnation && a->address == m->address)
+            return a;
+    }
+    return NULL;
+}
+
 static void admit(struct cms *c, struct cms_link *l, uint64_t now_us)
 {
     Qsm__Hello *hello = l->hello;
@@ -142,6 +153,15 @@ static void admit(struct cms *c, struct cms_link *l, uint64_t now_us)
         state_incarnation(&c->state, hello->name, hello->address, hello->incarnation);
     if (n != NULL && !n->expelling) {
         take_up(c, l, n, now_us);
+        return;
+    }
+    l->admitting = true;
+    struct cms_append *a = find_admission(c, hello);
+    if (a != NULL) { /* asked on a link before this one */
+        struct cms_link *former = link_find(&c->links, a->link);
+        if (former != NULL)
+            link_close(&c->links, former);
+        a->link = l->id;
         return;
     }
     replace_former(c, hello);
@@ -155,8 +175,10 @@ static void admit(struct cms *c, struct cms_link *l, uint64_t now_us)
     m.wire_max = hello->wire_max;
     size_t size;
     uint8_t *bytes = log_admit(&m, &size);
-    l->admitting = true;
-    cms_append(c, CMS_ADMIT, bytes, size)->link = l->id;
+    a = cms_append(c, CMS_ADMIT, bytes, size);
+    a->link = l->id;
+    a->incarnation = hello->incarnation;
+    a->address = hello->address;
 }
 
 void hello_admitted(struct cms *c, struct cms_link *l, uint32_t node, uint64_t now_us)

@@ -145,7 +145,11 @@ static struct flush_at *note_at(struct flush_at **table, uint32_t sender, uint32
         at->key = key.key;
         HASH_ADD(hh, *table, key, sizeof at->key, at);
     }
+#ifdef MUTANT_cut_minimum
+    if (value < at->value || at->holder == 0) {
+#else
     if (value > at->value || at->holder == 0) {
+#endif
         at->value = value;
         at->holder = value > 0 ? holder : 0;
     }
@@ -172,6 +176,12 @@ static void begin(struct cms *c, uint64_t now_us)
     f->prep = encode_prep(c);
     for (uint32_t i = 0; i < f->node_count; i++)
         tell(c, f->nodes[i].id, f->prep);
+}
+
+/* Whether the log's tail holds nothing that a plan made now would miss. */
+static bool is_settled(const struct cms *c)
+{
+    return !cms_appending(c, CMS_CHANGES) && !cms_appending(c, CMS_EXPEL);
 }
 
 /* ---- when to begin */
@@ -217,8 +227,8 @@ static void start(struct cms *c, uint64_t now_us)
     if (!f->starting)
         f->start_us = now_us;
     f->starting = true;
-    if (!TAILQ_EMPTY(&c->queue))
-        return; /* what is in the log is taken in: wait for its end */
+    if (!is_settled(c))
+        return;
     struct cms_plan plan;
     plan_build(&c->state, &plan);
     if (plan.empty) {
@@ -243,7 +253,7 @@ static void start(struct cms *c, uint64_t now_us)
 /* Only deaths start another attempt, which takes all that is known. */
 static void restart(struct cms *c, uint64_t now_us)
 {
-    if (!TAILQ_EMPTY(&c->queue))
+    if (!is_settled(c))
         return;
     drop_attempt(&c->flush);
     plan_build(&c->state, &c->flush.plan);
@@ -621,7 +631,7 @@ uint64_t flush_deadline(const struct cms *c)
         return !f->retried && retry_us < judge_us(c) ? retry_us : judge_us(c);
     }
     if (f->starting)
-        return TAILQ_EMPTY(&c->queue) ? f->start_us + START_WAIT_MAX_US : CMS_NEVER;
+        return is_settled(c) ? f->start_us + START_WAIT_MAX_US : CMS_NEVER;
     return f->due ? f->due_us : CMS_NEVER;
 }
 

@@ -35,8 +35,7 @@ void groups_done(struct groups *gs)
 {
     struct group *g, *next;
     HASH_CLEAR(by_gid, gs->by_gid);
-    HASH_ITER(by_name, gs->by_name, g, next)
-    {
+    HASH_ITER (by_name, gs->by_name, g, next) {
         HASH_DELETE(by_name, gs->by_name, g);
         group_free(g);
     }
@@ -102,8 +101,7 @@ int groups_take_handle(struct groups *gs, struct group *g)
     if (gs->open == gs->handle_room) {
         uint32_t room = gs->handle_room ? gs->handle_room * 2 : 64;
         gs->handles = context_grow(gs->handles, room, sizeof gs->handles[0]);
-        memset(gs->handles + gs->handle_room, 0,
-               (room - gs->handle_room) * sizeof gs->handles[0]);
+        memset(gs->handles + gs->handle_room, 0, (room - gs->handle_room) * sizeof gs->handles[0]);
         gs->handle_count = gs->handle_room;
         gs->handle_room = room;
     }
@@ -148,8 +146,7 @@ void groups_reset(struct groups *gs)
 {
     HASH_CLEAR(by_gid, gs->by_gid);
     struct group *g, *next;
-    HASH_ITER(by_name, gs->by_name, g, next)
-    {
+    HASH_ITER (by_name, gs->by_name, g, next) {
         clear_places(g);
         free(g->members);
         g->members = NULL;

@@ -1,7 +1,7 @@
 /* group: what a node knows of a group: where it maps to (places), who is in it, and for groups that
- * are open here their modes, the feed and the numbers of this node's messages. Messages are numbered
- * per group across views. A message, or each fragment of a large one, is a unit; units are counted
- * likewise and are what becomes stable. */
+ * are open here their modes, the feed and the numbers of this node's messages. Messages are
+ * numbered per group across views. A message, or each fragment of a large one, is a unit; units are
+ * counted likewise and are what becomes stable. */
 #ifndef QSM_GROUP_H
 #define QSM_GROUP_H
 
@@ -35,15 +35,15 @@ struct group {
     unsigned asked;     /* modes that the CMS was told */
     unsigned installed; /* modes in the view */
     bool refused;
-    bool leaving;       /* closed for receiving while a member: until GROUP_LEFT */
-    unsigned tell;      /* bits TELL_*: events that an open or close made due */
+    bool leaving;  /* closed for receiving while a member: until GROUP_LEFT */
+    unsigned tell; /* bits TELL_*: events that an open or close made due */
 
     struct feed feed;
-    bool waits;      /* passed over: waits for room under a ticket */
+    bool waits; /* passed over: waits for room under a ticket */
     TAILQ_ENTRY(group) waiting;
-    bool dry;        /* the feed said so; node_ready makes it false */
-    uint64_t sent, stable;            /* numbers of messages: fully sent, and told stable */
-    uint64_t unit_sent, unit_stable;  /* units */
+    bool dry;                        /* the feed said so; node_ready makes it false */
+    uint64_t sent, stable;           /* numbers of messages: fully sent, and told stable */
+    uint64_t unit_sent, unit_stable; /* units */
     /* Messages that were sent but are not stable, as (last unit) in a ring buffer by number. */
     uint64_t *last_units;
     size_t last_units_room; /* a power of two, or 0 */
@@ -51,7 +51,7 @@ struct group {
     struct message pending; /* pulled, not wholly sent; body NULL: none */
     uint32_t index, count;  /* next fragment of pending; count 1: not fragmented */
     uint32_t fragment_bytes;
-    bool voided;            /* cut off by a boundary once */
+    bool voided; /* cut off by a boundary once */
 };
 
 #define GROUP_NO_HANDLE UINT32_MAX

@@ -74,8 +74,7 @@ static void say_changes(struct member *m)
     Qsm__Change *changes = context_alloc(room, sizeof changes[0]);
     Qsm__Change **list = context_alloc(room, sizeof list[0]);
     struct group *g, *next;
-    HASH_ITER(by_name, m->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
         unsigned want = tellable(g);
         m->dirty |= want != g->want;
         if (want == g->asked || g->refused) {
@@ -134,7 +133,8 @@ void member_open(struct member *m, struct group *g, unsigned mode)
     }
     m->dirty = true;
     if (fresh != 0) {
-        tell_soon(m, g, (fresh & NODE_RECV ? TELL_VIEW : 0) | (fresh & NODE_SEND ? TELL_SENDABLE : 0));
+        tell_soon(m, g,
+                  (fresh & NODE_RECV ? TELL_VIEW : 0) | (fresh & NODE_SEND ? TELL_SENDABLE : 0));
     }
 }
 
@@ -163,8 +163,7 @@ static void tell_due(void *ctx, uint64_t now_us)
     struct member *m = ctx;
     (void)now_us;
     struct group *g, *next;
-    HASH_ITER(by_name, m->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
         unsigned tell = g->tell;
         g->tell = 0;
         if (tell & TELL_LEFT) {
@@ -278,8 +277,7 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
         vote_void(m->vote);
     }
     struct group *g, *next;
-    HASH_ITER(by_name, m->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
         g->asked = ~g->want & (NODE_RECV | NODE_SEND); /* all are told again */
         m->dirty |= g->want != 0 || g->installed != 0;
         if (g->want == 0 && g->installed == 0) {
@@ -310,10 +308,8 @@ static void begin_probe(struct member *m, const Qsm__Probe *p)
 {
     for (int i = 0; i < PROBES_MAX; i++) {
         if (m->probes[i].id == 0) {
-            m->probes[i] = (struct probe){.id = p->probe,
-                                          .node = p->node,
-                                          .address = p->address,
-                                          .at_us = m->ctx->now_us};
+            m->probes[i] = (struct probe){
+                .id = p->probe, .node = p->node, .address = p->address, .at_us = m->ctx->now_us};
             timer_arm_sooner(&m->ctx->timers, &m->probe_timer, m->ctx->now_us);
             return;
         }

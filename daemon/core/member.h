@@ -1,5 +1,5 @@
-/* member: the CMS client on every node: the link, admission, what this node wants of groups, and the
- * epochs that the CMS installs. Applying an INSTALL is in member_install.c. */
+/* member: the CMS client on every node: the link, admission, what this node wants of groups, and
+ * the epochs that the CMS installs. Applying an INSTALL is in member_install.c. */
 #ifndef QSM_MEMBER_H
 #define QSM_MEMBER_H
 
@@ -12,13 +12,13 @@
 #include "vote.h"
 
 #define LINK_PING_US 500000
-#define LINK_SILENT_US 3000000    /* without a byte from the CMS: connects anew */
-#define LINK_LEAVE_US 1000000     /* without the CMS: leaves an attempt before the vote */
-#define LINK_OUT_MAX (64u << 20)  /* bytes waiting for the link */
+#define LINK_SILENT_US 3000000   /* without a byte from the CMS: connects anew */
+#define LINK_LEAVE_US 1000000    /* without the CMS: leaves an attempt before the vote */
+#define LINK_OUT_MAX (64u << 20) /* bytes waiting for the link */
 #define PROBES_MAX 16
 #define PROBE_TRIES 4
 #define PROBE_EVERY_US 100000
-#define STOP_PATIENCE_US 800000   /* for own messages to become stable */
+#define STOP_PATIENCE_US 800000 /* for own messages to become stable */
 #define STOP_MAX_US 1000000
 
 /* A region as installed. */
@@ -49,7 +49,7 @@ struct member {
     bool up, welcome, reset, stopping, said_bye;
     uint64_t term;
     uint64_t incarnation, requests;
-    uint8_t *in, *out;          /* bytes of the link */
+    uint8_t *in, *out; /* bytes of the link */
     size_t in_used, in_room, out_used, out_room, out_sent;
     uint64_t heard_us, down_us, stop_us;
     struct timer ping, watch, probe_timer, stop, tell;
@@ -57,8 +57,8 @@ struct member {
     struct source probe_source, probe_ack_source;
     uint32_t probe_acks[PROBES_MAX]; /* node ids to be answered */
     uint32_t probe_ack_count;
-    uint64_t suspect_us;        /* when the last suspicion was told */
-    bool dirty;                 /* some group's wants differ from what the CMS was told */
+    uint64_t suspect_us; /* when the last suspicion was told */
+    bool dirty;          /* some group's wants differ from what the CMS was told */
 };
 
 void member_init(struct member *m, struct context *ctx);

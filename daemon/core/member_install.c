@@ -31,8 +31,7 @@ static void region_delete(struct member *m, struct region *r)
 void member_forget_regions(struct member *m)
 {
     struct region *r, *next;
-    HASH_ITER(hh, m->regions, r, next)
-    {
+    HASH_ITER (hh, m->regions, r, next) {
         region_delete(m, r);
     }
 }
@@ -103,8 +102,7 @@ static void end_views(struct installing *it)
 {
     struct member *m = it->m;
     struct region *r, *next;
-    HASH_ITER(hh, m->regions, r, next)
-    {
+    HASH_ITER (hh, m->regions, r, next) {
         const Qsm__Region *now = find_in(it->in, r->rid);
         bool gone = it->in->full && now == NULL;
         for (size_t i = 0; i < it->in->n_region_gone; i++) {
@@ -261,8 +259,7 @@ static void move_region(struct member *m)
 {
     struct view *own = NULL;
     struct region *r, *next;
-    HASH_ITER(hh, m->regions, r, next)
-    {
+    HASH_ITER (hh, m->regions, r, next) {
         if (view_rank(r->view, m->ctx->id) != VIEW_NO_RANK) {
             own = r->view;
         }
@@ -276,8 +273,7 @@ static void move_region(struct member *m)
 static void relink_senders(struct member *m)
 {
     struct group *g, *next;
-    HASH_ITER(by_name, m->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
         if (g->installed & NODE_SEND) {
             send_link(m->send, g);
         }
@@ -322,8 +318,7 @@ bool member_install(struct member *m, const Qsm__Install *in)
         forget_gone(m, in);
         relink_senders(m);
         struct group *g, *next;
-        HASH_ITER(by_name, m->groups->by_name, g, next)
-        {
+        HASH_ITER (by_name, m->groups->by_name, g, next) {
             member_drop_unused(m, g);
         }
         m->dirty = true;
@@ -337,8 +332,7 @@ void member_expelled(struct member *m)
     struct context *c = m->ctx;
     vote_install(m->vote);
     struct group *g, *next;
-    HASH_ITER(by_name, m->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
         if (g->handle == GROUP_NO_HANDLE) {
             continue;
         }

@@ -305,7 +305,7 @@ void node_receive(struct node *n, enum net_class net, const uint8_t *data, size_
 bool node_pull(struct node *n, enum net_class lowest, struct datagram *ret, uint64_t now_us)
 {
     static const enum net_class NET_OF[OUT_CLASSES] = {
-        [OUT_TOKEN] = NET_CONTROL,  [OUT_FLUSH] = NET_CONTROL, [OUT_BEACON] = NET_CONTROL,
+        [OUT_TOKEN] = NET_CONTROL, [OUT_FLUSH] = NET_CONTROL, [OUT_BEACON] = NET_CONTROL,
         [OUT_REPAIR] = NET_REPAIR, [OUT_DATA] = NET_DATA,
     };
     n->ctx.now_us = now_us;
@@ -391,8 +391,7 @@ bool node_link_reset(struct node *n)
 
 /* ---- groups */
 
-int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us,
-              uint32_t *ret_group)
+int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us, uint32_t *ret_group)
 {
     n->ctx.now_us = now_us;
     if (!group_name_valid(name) || mode == 0 || (mode & ~(unsigned)(NODE_RECV | NODE_SEND))) {
@@ -428,8 +427,7 @@ void node_ready(struct node *n, uint32_t group, uint64_t now_us)
 
 unsigned node_installed(const struct node *n, uint32_t group)
 {
-    const struct group *g =
-        group < n->groups.handle_room ? n->groups.handles[group] : NULL;
+    const struct group *g = group < n->groups.handle_room ? n->groups.handles[group] : NULL;
     return g != NULL ? g->installed : 0;
 }
 
@@ -475,8 +473,7 @@ void node_each_region(struct node *n, void (*f)(void *ctx, const struct node_reg
                       void *ctx)
 {
     struct region *r, *next;
-    HASH_ITER(hh, n->member.regions, r, next)
-    {
+    HASH_ITER (hh, n->member.regions, r, next) {
         const struct view *v = r->view;
         struct node_region_info info = {.rid = r->rid,
                                         .epoch = v->epoch,
@@ -501,8 +498,7 @@ void node_each_group(struct node *n, void (*f)(void *ctx, const struct node_grou
                      void *ctx)
 {
     struct group *g, *next;
-    HASH_ITER(by_name, n->groups.by_name, g, next)
-    {
+    HASH_ITER (by_name, n->groups.by_name, g, next) {
         struct node_group_info info = {.name = g->name,
                                        .gid = g->gid,
                                        .epoch = g->epoch,
@@ -518,6 +514,5 @@ void node_each_group(struct node *n, void (*f)(void *ctx, const struct node_grou
 
 bool node_idle(const struct node *n)
 {
-    return send_idle(&n->send) && recv_idle(&n->recv) && !n->vote.active &&
-           n->recovery.queued == 0;
+    return send_idle(&n->send) && recv_idle(&n->recv) && !n->vote.active && n->recovery.queued == 0;
 }

@@ -16,32 +16,37 @@ struct node;
 
 enum { NODE_RECV = 1, NODE_SEND = 2 }; /* modes of a group */
 
-enum net_class { NET_CONTROL, NET_REPAIR, NET_DATA, NET_CLASSES }; /* the three ports, in order of rank */
+enum net_class {
+    NET_CONTROL,
+    NET_REPAIR,
+    NET_DATA,
+    NET_CLASSES
+}; /* the three ports, in order of rank */
 
 struct node_config {
-    const char *cluster;           /* copied */
-    const char *name;              /* host name, copied */
-    uint32_t address;              /* IPv4, host byte order */
-    uint32_t datagram_bytes;       /* MTU - 28; at most WIRE_DATAGRAM_MAX */
-    uint64_t rcvbuf_bytes;         /* receive buffer granted to the data socket */
-    uint64_t window_bytes;         /* unreleased bytes per channel */
-    uint64_t pool_bytes;           /* bodies of others' packets held, all channels */
-    uint64_t reassembly_bytes;     /* incomplete messages */
-    uint32_t token_rate_mhz;       /* periodic tokens per 1000 s: 1000 is one a second */
+    const char *cluster;       /* copied */
+    const char *name;          /* host name, copied */
+    uint32_t address;          /* IPv4, host byte order */
+    uint32_t datagram_bytes;   /* MTU - 28; at most WIRE_DATAGRAM_MAX */
+    uint64_t rcvbuf_bytes;     /* receive buffer granted to the data socket */
+    uint64_t window_bytes;     /* unreleased bytes per channel */
+    uint64_t pool_bytes;       /* bodies of others' packets held, all channels */
+    uint64_t reassembly_bytes; /* incomplete messages */
+    uint32_t token_rate_mhz;   /* periodic tokens per 1000 s: 1000 is one a second */
     uint32_t token_min_interval_us;
-    uint64_t seed;                 /* of the node's random numbers */
-    bool no_sender_repair;         /* debug: the sender never repairs */
+    uint64_t seed;         /* of the node's random numbers */
+    bool no_sender_repair; /* debug: the sender never repairs */
 };
 
 /* A datagram on its way out: head, then body. */
 struct datagram {
-    enum net_class net;      /* port and socket */
+    enum net_class net; /* port and socket */
     bool multicast;
-    uint32_t address;        /* IPv4, host byte order */
+    uint32_t address; /* IPv4, host byte order */
     uint32_t head_bytes;
-    uint32_t body_bytes;     /* 0: none */
-    const uint8_t *body;     /* inside body_ref */
-    struct buf *body_ref;    /* a reference that the caller gives back with buf_unref; NULL: none */
+    uint32_t body_bytes;  /* 0: none */
+    const uint8_t *body;  /* inside body_ref */
+    struct buf *body_ref; /* a reference that the caller gives back with buf_unref; NULL: none */
     uint8_t head[WIRE_CONTROL_MAX];
 };
 
@@ -98,8 +103,8 @@ void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us);
 /* The group's feed has something to pull. */
 void node_ready(struct node *n, uint32_t group, uint64_t now_us);
 
-/* The modes of an open group that are in the view. Who closes a group for sending and opens it again
- * before the close took effect can send still: no GROUP_SENDABLE comes. */
+/* The modes of an open group that are in the view. Who closes a group for sending and opens it
+ * again before the close took effect can send still: no GROUP_SENDABLE comes. */
 unsigned node_installed(const struct node *n, uint32_t group);
 
 /* Leaves everything and tells the CMS; node_stopped says when it is told, or 1 s later. */
@@ -122,32 +127,34 @@ struct node_region_info {
     uint32_t address;
     const uint32_t *members;
     uint32_t member_count, group_count;
-    bool ours;             /* this node is a member */
+    bool ours;                  /* this node is a member */
     uint64_t sent, stable, rel; /* our channel into it; 0 when we never sent */
     uint64_t inflight_bytes, window_bytes;
-    uint32_t slowest;      /* node id that holds it back, 0: unknown */
+    uint32_t slowest; /* node id that holds it back, 0: unknown */
 };
 
 struct node_group_info {
     const char *name;
     uint32_t gid;
-    uint64_t epoch;        /* group view, 0: none yet */
-    unsigned mode;         /* installed for this node */
+    uint64_t epoch; /* group view, 0: none yet */
+    unsigned mode;  /* installed for this node */
     const uint32_t *members;
     uint32_t member_count, region_count;
-    uint64_t sent;         /* messages of this node */
+    uint64_t sent; /* messages of this node */
     uint64_t stable;
 };
 
-uint32_t node_id(const struct node *n);         /* 0: not admitted */
+uint32_t node_id(const struct node *n); /* 0: not admitted */
 uint64_t node_epoch(const struct node *n);
-bool node_linked(const struct node *n);         /* the CMS answered on this link */
+bool node_linked(const struct node *n); /* the CMS answered on this link */
 const struct node_peer *node_find_peer(const struct node *n, uint32_t id); /* NULL: unknown */
 const struct node_stats *node_stats(struct node *n);
 /* Calls back for each region, or group known to this node (all of the cluster's). members point
  * into the node. */
-void node_each_region(struct node *n, void (*f)(void *ctx, const struct node_region_info *), void *ctx);
-void node_each_group(struct node *n, void (*f)(void *ctx, const struct node_group_info *), void *ctx);
+void node_each_region(struct node *n, void (*f)(void *ctx, const struct node_region_info *),
+                      void *ctx);
+void node_each_group(struct node *n, void (*f)(void *ctx, const struct node_group_info *),
+                     void *ctx);
 /* Whether all is quiet: no unstable or unreleased packet, no partial message, empty stores (for the
  * simulator's convergence check). */
 bool node_idle(const struct node *n);

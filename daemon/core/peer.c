@@ -20,8 +20,7 @@ static void peer_delete(struct peers *ps, struct peer *p)
 void peers_done(struct peers *ps)
 {
     struct peer *p, *next;
-    HASH_ITER(hh, ps->by_id, p, next)
-    {
+    HASH_ITER (hh, ps->by_id, p, next) {
         peer_delete(ps, p);
     }
 }

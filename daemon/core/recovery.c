@@ -116,10 +116,9 @@ static bool build_repair(void *ctx, struct datagram *ret)
         }
         struct writer w;
         datagram_begin(c, ret, &w, WIRE_REPAIR, r->address, r->multicast);
-        wire_write_packet(&w, &(struct wire_packet){.channel = r->channel,
-                                                    .seq = r->seq,
-                                                    .rel = rel,
-                                                    .records = p->records});
+        wire_write_packet(
+            &w, &(struct wire_packet){
+                    .channel = r->channel, .seq = r->seq, .rel = rel, .records = p->records});
         datagram_end(ret, &w);
         ret->body_ref = buf_ref(p->body);
         ret->body = p->body->data;
@@ -216,8 +215,8 @@ static void act_on_range(struct visit *v, const struct token *t, const struct to
     bool was = false;
     for (uint64_t q = r->from; q <= r->to; q++) {
         /* Every range still to come needs a place, and so do both halves of this one. */
-        bool room = v->out_count + ranges_left + 2 < WIRE_TOKEN_RANGES_MAX &&
-                    v->looked < REPAIR_VISIT_MAX;
+        bool room =
+            v->out_count + ranges_left + 2 < WIRE_TOKEN_RANGES_MAX && v->looked < REPAIR_VISIT_MAX;
         v->looked++;
         bool now = room && ch != NULL && !bitmap_empty(&r->lackers, t->size) &&
                    serves(v->rc, ch, r, v->rank, q) && give(v, ch, r, q);
@@ -344,8 +343,8 @@ void recovery_fetch(struct recovery *rc, const struct wire_fetch *f)
             if (body_of(rc, &f->channel, q, &rel) != NULL) {
                 recovery_queue(rc, &f->channel, q, address, false);
             } else if (ours && f->channel.sender != rc->ctx->id &&
-                       !view_caches(v, view_rank(v, rc->ctx->id),
-                                    view_rank(v, f->channel.sender), q)) {
+                       !view_caches(v, view_rank(v, rc->ctx->id), view_rank(v, f->channel.sender),
+                                    q)) {
                 pass_on(rc, f, q);
             }
         }

@@ -37,7 +37,7 @@ struct recovery {
     TAILQ_HEAD(passed_list, passed) passed; /* requests to pass on to cachers */
     uint32_t passed_count;
     struct source pass_source;
-    struct ranges resent;      /* of resent_rid, since resent_since_us */
+    struct ranges resent; /* of resent_rid, since resent_since_us */
     uint32_t resent_rid;
     uint64_t resent_since_us;
 };

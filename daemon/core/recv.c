@@ -62,8 +62,7 @@ static void channel_free(struct recv *r, struct channel_in *ch)
 static void leave_view(struct recv *r)
 {
     struct channel_in *ch, *next;
-    HASH_ITER(hh, r->channels, ch, next)
-    {
+    HASH_ITER (hh, r->channels, ch, next) {
         channel_free(r, ch);
     }
     free(r->by_slot);
@@ -95,8 +94,7 @@ static uint32_t slot_of(const struct group *g, const struct view *v)
 static void carry_numbers(struct recv *fresh, const struct recv *old)
 {
     struct channel_in *ch, *next;
-    HASH_ITER(hh, old->channels, ch, next)
-    {
+    HASH_ITER (hh, old->channels, ch, next) {
         struct channel_in *to = NULL;
         for (uint32_t slot = 0; slot < old->view->group_count; slot++) {
             const struct group *g = groups_by_gid(fresh->groups, old->view->groups[slot]);
@@ -135,8 +133,7 @@ void recv_move(struct recv *r, struct view *v)
     r->by_slot = fresh.by_slot;
     r->channels = fresh.channels;
     struct channel_in *ch, *next;
-    HASH_ITER(hh, r->channels, ch, next)
-    {
+    HASH_ITER (hh, r->channels, ch, next) {
         ch->recv = r;
     }
 }
@@ -197,8 +194,8 @@ static bool add_piece(struct channel_in *ch, uint32_t slot, uint64_t number, uin
             stats->datagrams_malformed++;
             return false;
         }
-        *pa = (struct partial){.body = buf_new(room), .slot = slot, .count = count,
-                               .number = number};
+        *pa =
+            (struct partial){.body = buf_new(room), .slot = slot, .count = count, .number = number};
     }
     if (pa->body == NULL || pa->slot != slot || pa->number != number || pa->next != index ||
         pa->count != count || pa->bytes + (uint64_t)bytes > pa->body->size) {
@@ -455,13 +452,12 @@ uint64_t recv_gap_at(struct recv *r)
 {
     uint64_t at = TIMER_NEVER;
     struct channel_in *ch, *next;
-    HASH_ITER(hh, r->channels, ch, next)
-    {
+    HASH_ITER (hh, r->channels, ch, next) {
         if (ch->frozen || ch->prefix >= ch->top) {
             continue;
         }
-        uint64_t when = recv_settled(ch) > ch->prefix ? r->ctx->now_us
-                                                      : ch->young_since_us + REORDER_SLACK_US;
+        uint64_t when =
+            recv_settled(ch) > ch->prefix ? r->ctx->now_us : ch->young_since_us + REORDER_SLACK_US;
         at = when < at ? when : at;
     }
     return at;
@@ -524,8 +520,7 @@ void recv_cut(struct channel_in *ch, uint64_t seq)
 void recv_thaw(struct recv *r)
 {
     struct channel_in *ch, *next;
-    HASH_ITER(hh, r->channels, ch, next)
-    {
+    HASH_ITER (hh, r->channels, ch, next) {
         ch->frozen = ch->cut = false;
         advance(ch);
     }
@@ -561,8 +556,7 @@ bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p
 bool recv_idle(const struct recv *r)
 {
     struct channel_in *ch, *next;
-    HASH_ITER(hh, r->channels, ch, next)
-    {
+    HASH_ITER (hh, r->channels, ch, next) {
         if (ch->frozen || ch->prefix != ch->top || ch->store.body_count != 0 ||
             ch->partial.body != NULL) {
             return false;

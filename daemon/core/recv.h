@@ -40,13 +40,13 @@ struct channel_in {
     uint64_t prefix;    /* everything up to it is taken and processed */
     uint64_t top;       /* highest packet known to exist */
     uint64_t settled_top, young_top, young_since_us; /* reorder slack: see recv_settled */
-    uint64_t share;     /* everything up to it that this node caches is taken */
+    uint64_t share; /* everything up to it that this node caches is taken */
     uint64_t rel;
     uint64_t cached_all; /* all cachers hold their share up to it; bodies below were thinned out */
     uint64_t thinned;
-    bool frozen;         /* dead sender, in a view change: nothing above `limit` is taken */
+    bool frozen; /* dead sender, in a view change: nothing above `limit` is taken */
     uint64_t limit;
-    bool cut;            /* in a view change: it is known where the view ends */
+    bool cut;               /* in a view change: it is known where the view ends */
     struct stream *streams; /* by slot */
     struct partial partial;
 };
@@ -74,8 +74,8 @@ struct recv {
 void recv_init(struct recv *r, struct context *ctx, struct groups *groups);
 void recv_done(struct recv *r);
 
-/* Moves to another view of the own region, or another region, or none (NULL). Numbers of groups that
- * are in the old and the new one go on; all channels are new. */
+/* Moves to another view of the own region, or another region, or none (NULL). Numbers of groups
+ * that are in the old and the new one go on; all channels are new. */
 void recv_move(struct recv *r, struct view *v);
 
 struct channel_in *recv_find(const struct recv *r, uint32_t sender);

@@ -106,8 +106,8 @@ static void schedule(struct ring *r)
     if (!ring_leads(r) || r->in_flight || ring_idle(r)) {
         return;
     }
-    uint64_t period = 1000000000u / (r->ctx->config.token_rate_mhz ? r->ctx->config.token_rate_mhz
-                                                                   : 1000);
+    uint64_t period =
+        1000000000u / (r->ctx->config.token_rate_mhz ? r->ctx->config.token_rate_mhz : 1000);
     uint64_t at = r->started_us + (r->asked ? least_interval(r) : period);
     timer_arm_sooner(&r->ctx->timers, &r->next, at > r->ctx->now_us ? at : r->ctx->now_us);
 }
@@ -343,16 +343,15 @@ static int compare(uint32_t epoch_a, uint32_t round_a, uint32_t epoch_b, uint32_
 static bool gather(struct ring *r, const struct wire_slice *s)
 {
     struct train *in = &r->in;
-    if (compare(s->ring_epoch, s->round, in->ring_epoch, in->round) != 0 ||
-        s->count != in->count || s->total != in->total) {
+    if (compare(s->ring_epoch, s->round, in->ring_epoch, in->round) != 0 || s->count != in->count ||
+        s->total != in->total) {
         in->ring_epoch = s->ring_epoch;
         in->round = s->round;
         in->count = s->count;
         in->total = s->total;
         in->got = 0;
     }
-    if (s->total > WIRE_TOKEN_BYTES_MAX || s->offset > s->total ||
-        s->size > s->total - s->offset) {
+    if (s->total > WIRE_TOKEN_BYTES_MAX || s->offset > s->total || s->size > s->total - s->offset) {
         r->ctx->stats.datagrams_malformed++;
         return false;
     }
@@ -423,9 +422,8 @@ static bool build_ask(void *ctx, struct datagram *ret)
     }
     struct writer w;
     datagram_begin(r->ctx, ret, &w, WIRE_ASK, address, false);
-    wire_write_ask(&w, &(struct wire_ask){.rid = r->view->rid,
-                                          .epoch = r->view->epoch,
-                                          .round = r->seen_round});
+    wire_write_ask(&w, &(struct wire_ask){
+                           .rid = r->view->rid, .epoch = r->view->epoch, .round = r->seen_round});
     datagram_end(ret, &w);
     return true;
 }

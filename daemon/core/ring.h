@@ -50,28 +50,31 @@ struct ring {
     struct view *view; /* a reference; NULL: on no ring */
     uint8_t level;
     uint32_t rank, size;
-    struct token *token;               /* in hand, or on its way to the next hop */
-    bool holding;                      /* in hand: goes when a socket can take it */
-    uint32_t seen_epoch, seen_round;   /* newest token seen */
+    struct token *token;             /* in hand, or on its way to the next hop */
+    bool holding;                    /* in hand: goes when a socket can take it */
+    uint32_t seen_epoch, seen_round; /* newest token seen */
     struct train in;
 
     /* the hop */
     uint8_t *bytes;
     uint32_t total;
-    uint8_t slices, unacked, to_send;  /* count, bits, bits */
-    uint32_t hop, tries;               /* rank of the successor */
+    uint8_t slices, unacked, to_send; /* count, bits, bits */
+    uint32_t hop, tries;              /* rank of the successor */
     struct timer hop_timer;
-    struct { uint32_t address; struct wire_token_ack ack; } acks[TOKEN_ACKS_MAX];
+    struct {
+        uint32_t address;
+        struct wire_token_ack ack;
+    } acks[TOKEN_ACKS_MAX];
     uint32_t ack_count;
     struct source source;
 
     /* the leader */
     bool in_flight, asked;
     uint32_t ring_epoch, round, active;
-    uint32_t rotate;                   /* first channel of the next token when not all fit */
+    uint32_t rotate; /* first channel of the next token when not all fit */
     uint64_t started_us;
-    struct token_range *carried;       /* what some lack since the last round; owned */
-    uint32_t *carried_sender;          /* whose, by index of carried; owned */
+    struct token_range *carried; /* what some lack since the last round; owned */
+    uint32_t *carried_sender;    /* whose, by index of carried; owned */
     uint32_t carried_count;
     struct proof *proofs;
     TAILQ_HEAD(proof_list, proof) acks_due;

@@ -47,8 +47,7 @@ static struct proof *proof_of(struct ring *r, uint32_t sender)
 void ring_forget_proofs(struct ring *r)
 {
     struct proof *p, *next;
-    HASH_ITER(hh, r->proofs, p, next)
-    {
+    HASH_ITER (hh, r->proofs, p, next) {
         HASH_DEL(r->proofs, p);
         free(p);
     }
@@ -70,8 +69,7 @@ static void each_active(struct ring *r, void (*f)(void *ctx, uint32_t sender), v
         f(ctx, r->ctx->id);
     }
     struct channel_in *in, *next;
-    HASH_ITER(hh, r->recv->channels, in, next)
-    {
+    HASH_ITER (hh, r->recv->channels, in, next) {
         if (!quiet(r, in->sender, in->top)) {
             f(ctx, in->sender);
         }
@@ -244,8 +242,8 @@ static void name_late(void *ctx, uint32_t sender)
         return;
     }
     struct state s = state_of(r, sender);
-    t->channels[t->channel_count++] = (struct token_channel){
-        .sender = sender, .late = true, .max_seen = s.top, .rel = s.rel};
+    t->channels[t->channel_count++] =
+        (struct token_channel){.sender = sender, .late = true, .max_seen = s.top, .rel = s.rel};
 }
 
 void ring_visit(struct ring *r)

@@ -15,7 +15,8 @@ void ring_visit(struct ring *r);
  * carried over. Whether another token is wanted soon. */
 bool ring_conclude(struct ring *r, bool full);
 
-/* A sender that beacons and of whose channel all is proved gets its ACK again. False: not proved. */
+/* A sender that beacons and of whose channel all is proved gets its ACK again. False: not proved.
+ */
 bool ring_repeat_ack(struct ring *r, uint32_t sender);
 
 bool ring_build_ack(void *ctx, struct datagram *ret);

@@ -1,8 +1,9 @@
-/* send: channels out. */
+/* send: feeds are pulled into channels, and what comes back. One channel is in send_channel.c. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "send.h"
+#include "send_channel.h"
 
 #define GROUP_OF(f) ((struct group *)(void *)((char *)(f)-offsetof(struct group, feed)))
 #define TX_CHANNEL_OF(f)                                                                           \
@@ -11,9 +12,6 @@
 static const size_t FULL_RECORD_HEAD = WIRE_RECORD_BYTES + WIRE_NUMBER_BYTES + WIRE_FRAGMENT_BYTES;
 
 static bool build_data(void *ctx, struct datagram *ret);
-static bool build_beacon(void *ctx, struct datagram *ret);
-static bool build_ask(void *ctx, struct datagram *ret);
-static void beacon_due(void *ctx, uint64_t now_us);
 
 void send_init(struct send *s, struct context *ctx, struct groups *groups, struct peers *peers)
 {
@@ -34,53 +32,6 @@ struct channel_out *send_find(const struct send *s, uint32_t rid)
     return ch;
 }
 
-/* ---- limits */
-
-static uint32_t datagram_bytes(const struct channel_out *ch)
-{
-    uint32_t own = ch->send->ctx->config.datagram_bytes;
-    return ch->view->datagram_bytes < own ? ch->view->datagram_bytes : own;
-}
-
-static uint32_t body_room(const struct channel_out *ch)
-{
-    return datagram_bytes(ch) - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
-}
-
-static uint64_t at_least_one(const struct channel_out *ch, uint64_t bytes)
-{
-    return bytes > datagram_bytes(ch) ? bytes : datagram_bytes(ch);
-}
-
-/* In flight at most a quarter of the least receive buffer divided by the active senders; a new
- * sender starts with one datagram (DESIGN section 5, Flow). */
-static uint64_t inflight_max(const struct channel_out *ch)
-{
-    return ch->active == 0 ? datagram_bytes(ch)
-                           : at_least_one(ch, ch->view->rcvbuf_bytes / 4 / ch->active);
-}
-
-static uint64_t window_max(const struct channel_out *ch)
-{
-    const struct node_config *c = &ch->send->ctx->config;
-    uint64_t share = c->window_bytes < c->pool_bytes / 2 ? c->window_bytes : c->pool_bytes / 2;
-    return at_least_one(ch, share / (ch->active ? ch->active : 1));
-}
-
-uint64_t send_window(const struct channel_out *ch)
-{
-    return inflight_max(ch) < window_max(ch) ? inflight_max(ch) : window_max(ch);
-}
-
-static bool has_room(const struct channel_out *ch)
-{
-    uint64_t more = datagram_bytes(ch) + (uint64_t)ch->open_used;
-    return (ch->inflight_bytes + ch->open_used == 0 ||
-            ch->inflight_bytes + more <= inflight_max(ch)) &&
-           (ch->unreleased_bytes + ch->open_used == 0 ||
-            ch->unreleased_bytes + more <= window_max(ch));
-}
-
 enum verdict { MAY_SEND, NO_ROOM, CLAIMED, PAUSED, BUSY };
 
 /* Whether the next unit of the group may enter all its channels. */
@@ -97,7 +48,7 @@ static enum verdict may_send(const struct group *g)
         if (ch->claimed && ch->busy != g) { /* what is unfinished must end first */
             return CLAIMED;
         }
-        if (!has_room(ch)) {
+        if (!send_channel_has_room(ch)) {
             return NO_ROOM;
         }
         if (g->pending.body != NULL && g->count > 1 && ch->busy != NULL && ch->busy != g) {
@@ -116,150 +67,11 @@ static void reconsider(struct send *s)
     }
 }
 
-/* ---- tokens on demand, beacons */
-
-static void want_token(struct channel_out *ch)
-{
-    struct context *c = ch->send->ctx;
-    if (c->now_us < ch->ask_next_us) {
-        return;
-    }
-    ch->ask_next_us = c->now_us + ch->ask_after_us;
-    ch->ask_after_us = ch->ask_after_us * 2 < ASK_MAX_US ? ch->ask_after_us * 2 : ASK_MAX_US;
-    if (!ch->send->ask_self(ch->send->ask_ctx, ch->view)) {
-        source_ready(c, &ch->ask);
-    }
-}
-
-static bool build_ask(void *ctx, struct datagram *ret)
-{
-    struct channel_out *ch = ctx;
-    struct context *c = ch->send->ctx;
-    source_dry(c, &ch->ask);
-    uint32_t address = peers_address(ch->send->peers, ch->view->members[0]);
-    if (address == 0) {
-        return false;
-    }
-    struct writer w;
-    datagram_begin(c, ret, &w, WIRE_ASK, address, false);
-    wire_write_ask(&w, &(struct wire_ask){.rid = ch->rid, .epoch = ch->view->epoch});
-    datagram_end(ret, &w);
-    return true;
-}
-
-static void arm_beacon(struct channel_out *ch, uint64_t after_us)
-{
-#ifdef MUTANT_no_tail_beacon
-    (void)after_us;
-    (void)ch;
-#else
-    ch->beacon_after_us = after_us;
-    timer_arm(&ch->send->ctx->timers, &ch->beacon_timer, ch->send->ctx->now_us + after_us);
-#endif
-}
-
-/* "A sender's beacon tells its last packet until it is stable, so the tail of a burst is never
- * lost"; it goes on until all know that rel is the last packet. */
-static void beacon_due(void *ctx, uint64_t now_us)
-{
-    struct channel_out *ch = ctx;
-    (void)now_us;
-    if (ch->rel_known == ch->last || ch->last == 0) {
-        return;
-    }
-    source_ready(ch->send->ctx, &ch->beacon);
-    ch->send->ask_self(ch->send->ask_ctx, ch->view);
-    arm_beacon(ch, ch->beacon_after_us * 2 < BEACON_MAX_US ? ch->beacon_after_us * 2
-                                                           : BEACON_MAX_US);
-}
-
-static bool build_beacon(void *ctx, struct datagram *ret)
-{
-    struct channel_out *ch = ctx;
-    struct context *c = ch->send->ctx;
-    source_dry(c, &ch->beacon);
-    struct writer w;
-    datagram_begin(c, ret, &w, WIRE_BEACON, ch->view->address, true);
-    wire_write_beacon(&w, &(struct wire_beacon){.channel = {ch->rid, ch->view->epoch, c->id},
-                                                .last = ch->last,
-                                                .rel = ch->rel});
-    datagram_end(ret, &w);
-    c->stats.beacons_sent++;
-    return true;
-}
-
-/* ---- packets */
-
-static void seal(struct channel_out *ch)
-{
-    if (ch->open == NULL) {
-        return;
-    }
-    struct send *s = ch->send;
-    struct context *c = s->ctx;
-    ch->open->size = ch->open_used;
-    struct packet *p = store_put(&ch->store, ++ch->last, ch->open, ch->open_records);
-    p->marks = ch->draft.marks;
-    p->mark_count = ch->draft.mark_count;
-    ch->draft = (struct packet){0};
-    ch->open = NULL;
-    ch->inflight_bytes += ch->open_used;
-    ch->unreleased_bytes += ch->open_used;
-    c->stats.unreleased_bytes += ch->open_used;
-    ch->open_used = 0;
-    ch->open_records = 0;
-    c->stats.packets_sent++;
-    feed_ready(&s->tx, &ch->tx_feed);
-    source_ready(c, &s->data);
-    arm_beacon(ch, BEACON_FIRST_US);
-    if (ch->inflight_bytes * 4 >= inflight_max(ch) || ch->unreleased_bytes * 4 >= window_max(ch)) {
-        want_token(ch);
-    }
-    if (context_traced(c)) {
-        context_trace(c, "take s=%u r=%u v=%llu q=%llu", c->id, ch->rid,
-                      (unsigned long long)ch->view->epoch, (unsigned long long)ch->last);
-        context_trace(c, "next s=%u r=%u v=%llu q=%llu", c->id, ch->rid,
-                      (unsigned long long)ch->view->epoch, (unsigned long long)ch->last);
-    }
-}
-
 static void seal_all(struct send *s)
 {
     struct channel_out *ch, *next;
-    HASH_ITER(hh, s->channels, ch, next)
-    {
-        seal(ch);
-    }
-}
-
-/* Puts one record into the packet that is open, a new one when it does not fit. */
-static void put(struct channel_out *ch, const struct place *place, struct group *g, uint64_t number,
-                struct record rec)
-{
-    uint8_t bit = (uint8_t)(1u << (place->slot % 8));
-    rec.slot = place->slot;
-    rec.number = number;
-    if (rec.flags & RECORD_FRAGMENT || !(ch->started[place->slot / 8] & bit)) {
-        rec.flags |= RECORD_NUMBER;
-        ch->started[place->slot / 8] |= bit;
-    }
-    size_t bytes = wire_record_bytes(rec.flags, rec.payload_bytes);
-    if (ch->open != NULL && ch->open_used + bytes > body_room(ch)) {
-        seal(ch);
-    }
-    if (ch->open == NULL) {
-        ch->open = buf_new(body_room(ch));
-    }
-    struct writer w = {.at = ch->open->data + ch->open_used,
-                       .end = ch->open->data + body_room(ch)};
-    wire_write_record(&w, &rec);
-    assert(!w.bad);
-    ch->open_used += (uint32_t)bytes;
-    ch->open_records++;
-    store_mark(&ch->draft, place->slot, number, g->unit_sent);
-    ch->groups[place->slot] = g;
-    if (ch->open_records == UINT16_MAX) {
-        seal(ch);
+    HASH_ITER (hh, s->channels, ch, next) {
+        send_channel_seal(ch);
     }
 }
 
@@ -307,8 +119,8 @@ static void plan_pieces(struct send *s, struct group *g)
     uint32_t room = s->ctx->config.datagram_bytes - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
     for (uint32_t i = 0; i < g->place_count; i++) {
         const struct channel_out *ch = g->places[i].channel;
-        if (ch != NULL && body_room(ch) < room) {
-            room = body_room(ch);
+        if (ch != NULL && send_channel_room(ch) < room) {
+            room = send_channel_room(ch);
         }
     }
     g->fragment_bytes = room - (uint32_t)FULL_RECORD_HEAD;
@@ -374,7 +186,7 @@ static void put_unit(struct send *s, struct group *g)
     g->unit_sent++;
     for (uint32_t i = 0; i < g->place_count; i++) {
         if (g->places[i].channel != NULL) {
-            put(g->places[i].channel, &g->places[i], g, g->sent + 1, rec);
+            send_channel_put(g->places[i].channel, &g->places[i], g, g->sent + 1, rec);
         }
     }
     if (++g->index == g->count) {
@@ -406,8 +218,7 @@ static void claim(struct group *g)
 static struct group *first_that_waits(struct send *s)
 {
     struct channel_out *ch, *next;
-    HASH_ITER(hh, s->channels, ch, next)
-    {
+    HASH_ITER (hh, s->channels, ch, next) {
         ch->claimed = false;
     }
     struct group *g;
@@ -435,8 +246,8 @@ static void pass_over(struct send *s, struct group *g, enum verdict v)
     s->ctx->stats.window_full++;
     claim(g);
     for (uint32_t i = 0; i < g->place_count; i++) {
-        if (g->places[i].channel != NULL && !has_room(g->places[i].channel)) {
-            want_token(g->places[i].channel);
+        if (g->places[i].channel != NULL && !send_channel_has_room(g->places[i].channel)) {
+            send_channel_want_token(g->places[i].channel);
         }
     }
 }
@@ -537,46 +348,6 @@ void send_forget(struct send *s, struct group *g)
     reconsider(s);
 }
 
-/* ---- channels */
-
-static struct channel_out *channel_new(struct send *s, struct view *v)
-{
-    struct channel_out *ch = context_alloc(1, sizeof *ch);
-    ch->send = s;
-    ch->view = view_ref(v);
-    ch->rid = v->rid;
-    ch->tx = 1;
-    ch->ask_after_us = ASK_FIRST_US;
-    store_init(&ch->store);
-    ch->groups = context_alloc(v->group_count, sizeof(struct group *));
-    ch->started = context_alloc((v->group_count + 7) / 8, 1);
-    source_init(&ch->beacon, OUT_BEACON, build_beacon, ch);
-    source_init(&ch->ask, OUT_BEACON, build_ask, ch);
-    timer_init(&ch->beacon_timer, beacon_due, ch);
-    HASH_ADD(hh, s->channels, rid, sizeof ch->rid, ch);
-    s->ctx->stats.channels_out++;
-    return ch;
-}
-
-static void channel_free(struct send *s, struct channel_out *ch)
-{
-    struct context *c = s->ctx;
-    HASH_DEL(s->channels, ch);
-    source_dry(c, &ch->beacon);
-    source_dry(c, &ch->ask);
-    timer_cancel(&c->timers, &ch->beacon_timer);
-    feed_dry(&s->tx, &ch->tx_feed);
-    c->stats.unreleased_bytes -= ch->unreleased_bytes;
-    c->stats.channels_out--;
-    store_done(&ch->store);
-    buf_unref(ch->open);
-    free(ch->draft.marks);
-    free(ch->groups);
-    free(ch->started);
-    view_unref(ch->view);
-    free(ch);
-}
-
 void send_close(struct send *s, uint32_t rid)
 {
     struct channel_out *ch = send_find(s, rid);
@@ -584,32 +355,29 @@ void send_close(struct send *s, uint32_t rid)
         return;
     }
     struct group *g, *next;
-    HASH_ITER(by_name, s->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, s->groups->by_name, g, next) {
         for (uint32_t i = 0; i < g->place_count; i++) {
             if (g->places[i].channel == ch) {
                 g->places[i].channel = NULL;
             }
         }
     }
-    channel_free(s, ch);
+    send_channel_free(s, ch);
     reconsider(s);
 }
 
 void send_done(struct send *s)
 {
     struct group *g, *next_group;
-    HASH_ITER(by_name, s->groups->by_name, g, next_group)
-    {
+    HASH_ITER (by_name, s->groups->by_name, g, next_group) {
         send_forget(s, g);
         for (uint32_t i = 0; i < g->place_count; i++) {
             g->places[i].channel = NULL;
         }
     }
     struct channel_out *ch, *next;
-    HASH_ITER(hh, s->channels, ch, next)
-    {
-        channel_free(s, ch);
+    HASH_ITER (hh, s->channels, ch, next) {
+        send_channel_free(s, ch);
     }
     source_dry(s->ctx, &s->data);
 }
@@ -618,14 +386,13 @@ void send_link(struct send *s, struct group *g)
 {
     for (uint32_t i = 0; i < g->place_count; i++) {
         struct place *p = &g->places[i];
-        uint32_t others =
-            p->view->member_count - (view_rank(p->view, s->ctx->id) != VIEW_NO_RANK);
+        uint32_t others = p->view->member_count - (view_rank(p->view, s->ctx->id) != VIEW_NO_RANK);
         if (p->channel != NULL || others == 0) {
             continue;
         }
         p->channel = send_find(s, p->view->rid);
         if (p->channel == NULL) {
-            p->channel = channel_new(s, p->view);
+            p->channel = send_channel_new(s, p->view);
         }
         assert(p->channel->view == p->view);
         p->unit_stable = g->unit_sent;
@@ -673,7 +440,7 @@ static void release(struct channel_out *ch)
         reconsider(ch->send);
         if (ch->rel == ch->last) { /* nothing else will carry it */
             source_ready(c, &ch->beacon);
-            arm_beacon(ch, BEACON_FIRST_US);
+            send_channel_arm_beacon(ch, BEACON_FIRST_US);
         }
     }
 }
@@ -697,8 +464,7 @@ static void stable_to(struct channel_out *ch, uint64_t stable)
     }
     reconsider(s);
     struct channel_out *other, *next;
-    HASH_ITER(hh, s->channels, other, next)
-    {
+    HASH_ITER (hh, s->channels, other, next) {
         release(other);
     }
 }
@@ -736,13 +502,12 @@ void send_pause(struct send *s, uint32_t rid)
 {
     struct channel_out *ch = send_find(s, rid);
     if (ch != NULL) {
-        seal(ch);
+        send_channel_seal(ch);
         ch->paused = true;
     }
     /* Where nobody else is in the region there is no channel, and yet its groups must wait. */
     struct group *g, *next;
-    HASH_ITER(by_name, s->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, s->groups->by_name, g, next) {
         for (uint32_t i = 0; i < g->place_count; i++) {
             g->places[i].paused |= g->places[i].view->rid == rid;
         }
@@ -752,14 +517,12 @@ void send_pause(struct send *s, uint32_t rid)
 void send_resume(struct send *s)
 {
     struct channel_out *ch, *next;
-    HASH_ITER(hh, s->channels, ch, next)
-    {
+    HASH_ITER (hh, s->channels, ch, next) {
         ch->paused = false;
         release(ch); /* what the votes proved may end in regions out of scope */
     }
     struct group *g, *next_group;
-    HASH_ITER(by_name, s->groups->by_name, g, next_group)
-    {
+    HASH_ITER (by_name, s->groups->by_name, g, next_group) {
         for (uint32_t i = 0; i < g->place_count; i++) {
             g->places[i].paused = false;
         }
@@ -772,8 +535,7 @@ static bool partial_wait(const struct send *s, void (*f)(struct channel_out *))
 {
     bool waits = false;
     struct group *g, *next;
-    HASH_ITER(by_name, s->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, s->groups->by_name, g, next) {
         bool paused = false;
         for (uint32_t i = 0; i < g->place_count; i++) {
             paused |= g->places[i].paused;
@@ -798,14 +560,13 @@ bool send_partial_stable(const struct send *s)
 
 void send_hurry_partial(struct send *s)
 {
-    partial_wait(s, want_token);
+    partial_wait(s, send_channel_want_token);
 }
 
 bool send_idle(const struct send *s)
 {
     struct channel_out *ch, *next;
-    HASH_ITER(hh, s->channels, ch, next)
-    {
+    HASH_ITER (hh, s->channels, ch, next) {
         if (ch->open != NULL || ch->rel_known != ch->last || ch->paused || ch->busy != NULL) {
             return false;
         }

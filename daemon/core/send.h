@@ -1,7 +1,7 @@
-/* send: one channel out per region that this node sends into. Groups' feeds are pulled when the data
- * socket can take a datagram: a message, or each fragment of a large one, enters the packets of all
- * its regions at once or not at all (DESIGN section 4, "Whole messages"). Packets are kept until
- * `rel`: until all their messages are stable in all regions of their groups. */
+/* send: one channel out per region that this node sends into. Groups' feeds are pulled when the
+ * data socket can take a datagram: a message, or each fragment of a large one, enters the packets
+ * of all its regions at once or not at all (DESIGN section 4, "Whole messages"). Packets are kept
+ * until `rel`: until all their messages are stable in all regions of their groups. */
 #ifndef QSM_SEND_H
 #define QSM_SEND_H
 
@@ -25,20 +25,20 @@ struct channel_out {
     struct view *view; /* a reference */
     uint32_t rid;
     struct store store;
-    uint64_t last;     /* last packet built */
-    uint64_t tx;       /* next packet to transmit */
+    uint64_t last; /* last packet built */
+    uint64_t tx;   /* next packet to transmit */
     uint64_t stable, rel, rel_known;
     uint64_t ack_round;
-    uint32_t active;   /* senders that share the region, as told; 0: not told yet */
+    uint32_t active; /* senders that share the region, as told; 0: not told yet */
     uint64_t inflight_bytes, unreleased_bytes;
-    bool paused;       /* in the scope of a view change: nothing more is built */
-    bool claimed;      /* a feed with a lower ticket waits for room here */
-    struct group *busy; /* whose large message is unfinished here; NULL: none */
+    bool paused;           /* in the scope of a view change: nothing more is built */
+    bool claimed;          /* a feed with a lower ticket waits for room here */
+    struct group *busy;    /* whose large message is unfinished here; NULL: none */
     struct group **groups; /* by slot, filled as they are sent to */
-    uint8_t *started;  /* by slot, bits: its number was carried */
+    uint8_t *started;      /* by slot, bits: its number was carried */
     struct feed tx_feed;
 
-    struct buf *open;  /* the packet that is being built; NULL: none */
+    struct buf *open; /* the packet that is being built; NULL: none */
     uint32_t open_used;
     uint16_t open_records;
     struct packet draft; /* its marks */
@@ -49,14 +49,14 @@ struct channel_out {
 };
 
 struct send {
-    struct context *ctx;   /* not owned, and so the next two */
+    struct context *ctx; /* not owned, and so the next two */
     struct groups *groups;
     struct peers *peers;
-    struct channel_out *channels; /* hash by rid */
-    struct sink feeds;     /* groups with something to send */
-    struct sink tx;        /* channels with packets to transmit */
+    struct channel_out *channels;            /* hash by rid */
+    struct sink feeds;                       /* groups with something to send */
+    struct sink tx;                          /* channels with packets to transmit */
     TAILQ_HEAD(waiting_list, group) waiting; /* passed over, lowest ticket first */
-    bool reconsider;       /* room may have opened for those who wait */
+    bool reconsider;                         /* room may have opened for those who wait */
     struct source data;
     /* Asks the leader of the channel's region for a token when that is this node itself; false: it
      * is another node. */
@@ -92,7 +92,8 @@ void send_ack(struct send *s, const struct wire_ack *a);
 /* View change. Pausing marks the boundary: what is built is wholly part of the old view. */
 void send_pause(struct send *s, uint32_t rid);
 void send_resume(struct send *s); /* all channels */
-/* Whether all units of groups that map to a paused and to another region are stable in the others. */
+/* Whether all units of groups that map to a paused and to another region are stable in the others.
+ */
 bool send_partial_stable(const struct send *s);
 /* Asks for tokens in the regions outside the scope that such groups wait for. */
 void send_hurry_partial(struct send *s);

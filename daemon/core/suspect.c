@@ -295,9 +295,9 @@ static void ping_all(struct cms *c, uint64_t now_us)
     m.what_case = QSM__CMS_TO_NODE__WHAT_PING;
     m.ping = &ping;
     struct buf *frame = link_encode(&m);
-    for (struct cms_node *n = c->state.nodes; n != NULL; n = n->hh.next) {
-        if (n->link != NULL)
-            link_put(&c->links, n->link, frame);
+    for (struct cms_link *l = c->links.all; l != NULL; l = l->hh.next) {
+        if (l->node != 0 || l->admitting)
+            link_put(&c->links, l, frame);
     }
     buf_unref(frame);
     c->suspect.ping_us = now_us + PING_US;
@@ -305,7 +305,7 @@ static void ping_all(struct cms *c, uint64_t now_us)
 
 uint64_t suspect_deadline(const struct cms *c)
 {
-    if (!c->leading || c->state.nodes == NULL)
+    if (!c->leading)
         return CMS_NEVER;
     return c->suspect.next_us < c->suspect.ping_us ? c->suspect.next_us : c->suspect.ping_us;
 }

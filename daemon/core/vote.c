@@ -72,8 +72,7 @@ struct report {
 static void report_boundaries(struct vote *v, struct report *r)
 {
     struct channel_out *ch, *next;
-    HASH_ITER(hh, v->send->channels, ch, next)
-    {
+    HASH_ITER (hh, v->send->channels, ch, next) {
         if (!ch->paused) {
             continue;
         }
@@ -151,8 +150,7 @@ static void report(struct vote *v, const Qsm__Prep *m)
         report_dead(v, m, &r);
     }
     struct group *g, *next;
-    HASH_ITER(by_name, v->groups->by_name, g, next)
-    {
+    HASH_ITER (by_name, v->groups->by_name, g, next) {
         r.m.voided |= g->voided && g->pending.body != NULL;
     }
     Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
@@ -255,8 +253,8 @@ static bool lacks_channel(const struct vote *v, const struct cut_channel *cut)
     return ch == NULL ? cut->seq > 0 : ch->prefix < cut->seq;
 }
 
-/* "A joiner has no number for a stream until its first message in the view": when its channel brought
- * none, the holder's first one in this view is where it starts. */
+/* "A joiner has no number for a stream until its first message in the view": when its channel
+ * brought none, the holder's first one in this view is where it starts. */
 static void start_streams(struct vote *v)
 {
     for (uint32_t i = 0; i < v->number_count; i++) {

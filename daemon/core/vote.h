@@ -1,6 +1,6 @@
 /* vote: a node's part in a view change (DESIGN section 4): freeze and report at PREP, fetch what it
- * lacks up to the CUT, vote. An attempt ends with the INSTALL, or void: when a new leader of the CMS
- * says so, or when this node leaves before its vote for want of a CMS. */
+ * lacks up to the CUT, vote. An attempt ends with the INSTALL, or void: when a new leader of the
+ * CMS says so, or when this node leaves before its vote for want of a CMS. */
 #ifndef QSM_VOTE_H
 #define QSM_VOTE_H
 
@@ -62,7 +62,7 @@ struct vote {
     void *say_ctx;
 
     bool active, cut_known, done;
-    bool left;              /* this attempt: never vote for it */
+    bool left; /* this attempt: never vote for it */
     struct vote_tag tag;
     struct cut_channel *cuts;
     uint32_t cut_count;
@@ -72,7 +72,7 @@ struct vote {
     uint64_t fetch_after_us, progress_us, missing;
     struct timer fetch_timer;
     struct source fetch_source, proxy_source;
-    struct pieces kept;     /* delivered by proxy in this view: others may ask for them */
+    struct pieces kept; /* delivered by proxy in this view: others may ask for them */
     struct pieces out;
     uint32_t out_count;
     TAILQ_HEAD(passed_nums, fetch_num) passed;

@@ -183,8 +183,7 @@ void vote_fetch_num(struct vote *v, const struct wire_fetch_num *f)
     uint32_t address = peers_address(v->peers, f->requester);
     const struct view *view = v->recv->view;
     struct channel_in *ch = view != NULL ? recv_find(v->recv, f->sender) : NULL;
-    if (f->epoch != v->ctx->epoch + 1 || address == 0 || f->requester == v->ctx->id ||
-        ch == NULL) {
+    if (f->epoch != v->ctx->epoch + 1 || address == 0 || f->requester == v->ctx->id || ch == NULL) {
         return;
     }
     uint32_t slot = 0;
@@ -221,8 +220,7 @@ void vote_proxy(struct vote *v, const struct wire_proxy *p)
         }
         struct channel_in *ch = recv_find(v->recv, p->sender);
         bool delivered = false;
-        if (ch != NULL && ch->prefix >= ch->limit &&
-            recv_proxy(ch, n->slot, p, &delivered)) {
+        if (ch != NULL && ch->prefix >= ch->limit && recv_proxy(ch, n->slot, p, &delivered)) {
             v->ctx->stats.repairs_from_flush++;
             keep(v, p);
         }

@@ -416,10 +416,11 @@ static void check_survivors(struct checker *c, struct line *l, struct cgroup *g,
                 break;
             if (m->epoch != ms->epoch || !m->packed_count)
                 continue;
-            if (!cnode_delivered(n, g->gid, o->sender, i + 1))
+            uint64_t number = i + 1 + o->skip;
+            if (!cnode_delivered(n, g->gid, o->sender, number))
                 violated(c, "S7", l,
-                         "%zu of sender %u, sent in epoch %llu at %s, was not delivered", i + 1,
-                         o->sender, (ull)m->epoch, at_text(m->at));
+                         "%llu of sender %u, sent in epoch %llu at %s, was not delivered",
+                         (ull)number, o->sender, (ull)m->epoch, at_text(m->at));
             break;
         }
     }

@@ -78,9 +78,15 @@ with_nodes() {
 
 # ---- without nodes: the same state again and again
 
+linked() { # host
+    [[ $(fact "$1" linked) == yes ]]
+}
+
 fill_to_a_snapshot() {
     cms_start 'debug { crash_at = "before-snapshot:1" }'
-    "$BUILD/tests/system/churn" "$work/h1.sock" 600 2>"$work/churn.out" &
+    # Without a link the changes would gather and become one entry.
+    within 10 linked h1
+    "$BUILD/tests/system/churn" "$work/h1.sock" 1000 2>"$work/churn.out" &
     host_pid[churn1]=$!
     within 60 died
 }
@@ -109,7 +115,8 @@ same_after() { # step
 
 without_nodes() {
     local step name
-    check "journal: it dies when the first snapshot is due" fill_to_a_snapshot
+    check "journal: it dies when the first snapshot is due" fill_to_a_snapshot ||
+        kill -9 "${pid[cms]}"
     reap
     kill -9 "${host_pid[churn1]}" 2>/dev/null
     wait "${host_pid[churn1]}" 2>/dev/null

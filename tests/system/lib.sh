@@ -187,7 +187,7 @@ cms_dump() {
     "$BUILD/qsm-cmsd" -c "$work/cms.conf" --dump-state
 }
 
-qsmd_start() { # host [line of configuration…]
+qsmd_configure() { # host [line of configuration…]
     local name=$1 line interface=eth0 port=4810
     shift
     if [[ $net == lo ]]; then
@@ -207,6 +207,11 @@ qsmd_start() { # host [line of configuration…]
         done
         [[ -z ${TRACE:-} ]] || echo "debug { trace = \"$work/$name.trace\" }"
     } >"$work/$name.conf"
+}
+
+qsmd_start() { # host [line of configuration…]
+    local name=$1
+    qsmd_configure "$@"
     if [[ $net == lo ]]; then
         "$BUILD/qsmd" -c "$work/$name.conf" 2>>"$work/$name.log" &
     else

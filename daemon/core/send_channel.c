@@ -1,0 +1,233 @@
+/* send_channel: one channel out: its limits, its packets, its beacons. */
+#include <assert.h>
+#include <stdlib.h>
+#include "send_channel.h"
+
+static bool build_beacon(void *ctx, struct datagram *ret);
+static bool build_ask(void *ctx, struct datagram *ret);
+static void beacon_due(void *ctx, uint64_t now_us);
+
+/* ---- limits */
+
+static uint32_t datagram_bytes(const struct channel_out *ch)
+{
+    uint32_t own = ch->send->ctx->config.datagram_bytes;
+    return ch->view->datagram_bytes < own ? ch->view->datagram_bytes : own;
+}
+
+uint32_t send_channel_room(const struct channel_out *ch)
+{
+    return datagram_bytes(ch) - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
+}
+
+static uint64_t at_least_one(const struct channel_out *ch, uint64_t bytes)
+{
+    return bytes > datagram_bytes(ch) ? bytes : datagram_bytes(ch);
+}
+
+/* In flight at most a quarter of the least receive buffer divided by the active senders; a new
+ * sender starts with one datagram (DESIGN section 5, Flow). */
+static uint64_t inflight_max(const struct channel_out *ch)
+{
+    return ch->active == 0 ? datagram_bytes(ch)
+                           : at_least_one(ch, ch->view->rcvbuf_bytes / 4 / ch->active);
+}
+
+static uint64_t window_max(const struct channel_out *ch)
+{
+    const struct node_config *c = &ch->send->ctx->config;
+    uint64_t share = c->window_bytes < c->pool_bytes / 2 ? c->window_bytes : c->pool_bytes / 2;
+    return at_least_one(ch, share / (ch->active ? ch->active : 1));
+}
+
+uint64_t send_window(const struct channel_out *ch)
+{
+    return inflight_max(ch) < window_max(ch) ? inflight_max(ch) : window_max(ch);
+}
+
+bool send_channel_has_room(const struct channel_out *ch)
+{
+    uint64_t more = datagram_bytes(ch) + (uint64_t)ch->open_used;
+    return (ch->inflight_bytes + ch->open_used == 0 ||
+            ch->inflight_bytes + more <= inflight_max(ch)) &&
+           (ch->unreleased_bytes + ch->open_used == 0 ||
+            ch->unreleased_bytes + more <= window_max(ch));
+}
+
+/* ---- beginning and end */
+
+struct channel_out *send_channel_new(struct send *s, struct view *v)
+{
+    struct channel_out *ch = context_alloc(1, sizeof *ch);
+    ch->send = s;
+    ch->view = view_ref(v);
+    ch->rid = v->rid;
+    ch->tx = 1;
+    ch->ask_after_us = ASK_FIRST_US;
+    store_init(&ch->store);
+    ch->groups = context_alloc(v->group_count, sizeof(struct group *));
+    ch->started = context_alloc((v->group_count + 7) / 8, 1);
+    source_init(&ch->beacon, OUT_BEACON, build_beacon, ch);
+    source_init(&ch->ask, OUT_BEACON, build_ask, ch);
+    timer_init(&ch->beacon_timer, beacon_due, ch);
+    HASH_ADD(hh, s->channels, rid, sizeof ch->rid, ch);
+    s->ctx->stats.channels_out++;
+    return ch;
+}
+
+void send_channel_free(struct send *s, struct channel_out *ch)
+{
+    struct context *c = s->ctx;
+    HASH_DEL(s->channels, ch);
+    source_dry(c, &ch->beacon);
+    source_dry(c, &ch->ask);
+    timer_cancel(&c->timers, &ch->beacon_timer);
+    feed_dry(&s->tx, &ch->tx_feed);
+    c->stats.unreleased_bytes -= ch->unreleased_bytes;
+    c->stats.channels_out--;
+    store_done(&ch->store);
+    buf_unref(ch->open);
+    free(ch->draft.marks);
+    free(ch->groups);
+    free(ch->started);
+    view_unref(ch->view);
+    free(ch);
+}
+
+/* ---- tokens on demand, beacons */
+
+void send_channel_want_token(struct channel_out *ch)
+{
+    struct context *c = ch->send->ctx;
+    if (c->now_us < ch->ask_next_us) {
+        return;
+    }
+    ch->ask_next_us = c->now_us + ch->ask_after_us;
+    ch->ask_after_us = ch->ask_after_us * 2 < ASK_MAX_US ? ch->ask_after_us * 2 : ASK_MAX_US;
+    if (!ch->send->ask_self(ch->send->ask_ctx, ch->view)) {
+        source_ready(c, &ch->ask);
+    }
+}
+
+static bool build_ask(void *ctx, struct datagram *ret)
+{
+    struct channel_out *ch = ctx;
+    struct context *c = ch->send->ctx;
+    source_dry(c, &ch->ask);
+    uint32_t address = peers_address(ch->send->peers, ch->view->members[0]);
+    if (address == 0) {
+        return false;
+    }
+    struct writer w;
+    datagram_begin(c, ret, &w, WIRE_ASK, address, false);
+    wire_write_ask(&w, &(struct wire_ask){.rid = ch->rid, .epoch = ch->view->epoch});
+    datagram_end(ret, &w);
+    return true;
+}
+
+void send_channel_arm_beacon(struct channel_out *ch, uint64_t after_us)
+{
+#ifdef MUTANT_no_tail_beacon
+    (void)after_us;
+    (void)ch;
+#else
+    ch->beacon_after_us = after_us;
+    timer_arm(&ch->send->ctx->timers, &ch->beacon_timer, ch->send->ctx->now_us + after_us);
+#endif
+}
+
+/* "A sender's beacon tells its last packet until it is stable, so the tail of a burst is never
+ * lost"; it goes on until all know that rel is the last packet. */
+static void beacon_due(void *ctx, uint64_t now_us)
+{
+    struct channel_out *ch = ctx;
+    (void)now_us;
+    if (ch->rel_known == ch->last || ch->last == 0) {
+        return;
+    }
+    source_ready(ch->send->ctx, &ch->beacon);
+    ch->send->ask_self(ch->send->ask_ctx, ch->view);
+    send_channel_arm_beacon(ch, ch->beacon_after_us * 2 < BEACON_MAX_US ? ch->beacon_after_us * 2
+                                                                        : BEACON_MAX_US);
+}
+
+static bool build_beacon(void *ctx, struct datagram *ret)
+{
+    struct channel_out *ch = ctx;
+    struct context *c = ch->send->ctx;
+    source_dry(c, &ch->beacon);
+    struct writer w;
+    datagram_begin(c, ret, &w, WIRE_BEACON, ch->view->address, true);
+    wire_write_beacon(&w, &(struct wire_beacon){.channel = {ch->rid, ch->view->epoch, c->id},
+                                                .last = ch->last,
+                                                .rel = ch->rel});
+    datagram_end(ret, &w);
+    c->stats.beacons_sent++;
+    return true;
+}
+
+/* ---- packets */
+
+void send_channel_seal(struct channel_out *ch)
+{
+    if (ch->open == NULL) {
+        return;
+    }
+    struct send *s = ch->send;
+    struct context *c = s->ctx;
+    ch->open->size = ch->open_used;
+    struct packet *p = store_put(&ch->store, ++ch->last, ch->open, ch->open_records);
+    p->marks = ch->draft.marks;
+    p->mark_count = ch->draft.mark_count;
+    ch->draft = (struct packet){0};
+    ch->open = NULL;
+    ch->inflight_bytes += ch->open_used;
+    ch->unreleased_bytes += ch->open_used;
+    c->stats.unreleased_bytes += ch->open_used;
+    ch->open_used = 0;
+    ch->open_records = 0;
+    c->stats.packets_sent++;
+    feed_ready(&s->tx, &ch->tx_feed);
+    source_ready(c, &s->data);
+    send_channel_arm_beacon(ch, BEACON_FIRST_US);
+    if (ch->inflight_bytes * 4 >= inflight_max(ch) || ch->unreleased_bytes * 4 >= window_max(ch)) {
+        send_channel_want_token(ch);
+    }
+    if (context_traced(c)) {
+        context_trace(c, "take s=%u r=%u v=%llu q=%llu", c->id, ch->rid,
+                      (unsigned long long)ch->view->epoch, (unsigned long long)ch->last);
+        context_trace(c, "next s=%u r=%u v=%llu q=%llu", c->id, ch->rid,
+                      (unsigned long long)ch->view->epoch, (unsigned long long)ch->last);
+    }
+}
+
+/* Puts one record into the packet that is open, a new one when it does not fit. */
+void send_channel_put(struct channel_out *ch, const struct place *place, struct group *g,
+                      uint64_t number, struct record rec)
+{
+    uint8_t bit = (uint8_t)(1u << (place->slot % 8));
+    rec.slot = place->slot;
+    rec.number = number;
+    if (rec.flags & RECORD_FRAGMENT || !(ch->started[place->slot / 8] & bit)) {
+        rec.flags |= RECORD_NUMBER;
+        ch->started[place->slot / 8] |= bit;
+    }
+    size_t bytes = wire_record_bytes(rec.flags, rec.payload_bytes);
+    if (ch->open != NULL && ch->open_used + bytes > send_channel_room(ch)) {
+        send_channel_seal(ch);
+    }
+    if (ch->open == NULL) {
+        ch->open = buf_new(send_channel_room(ch));
+    }
+    struct writer w = {.at = ch->open->data + ch->open_used,
+                       .end = ch->open->data + send_channel_room(ch)};
+    wire_write_record(&w, &rec);
+    assert(!w.bad);
+    ch->open_used += (uint32_t)bytes;
+    ch->open_records++;
+    store_mark(&ch->draft, place->slot, number, g->unit_sent);
+    ch->groups[place->slot] = g;
+    if (ch->open_records == UINT16_MAX) {
+        send_channel_seal(ch);
+    }
+}

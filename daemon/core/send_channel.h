@@ -1,0 +1,26 @@
+/* send_channel: one channel out, as send.c uses it. */
+#ifndef QSM_SEND_CHANNEL_H
+#define QSM_SEND_CHANNEL_H
+
+#include "send.h"
+
+struct channel_out *send_channel_new(struct send *s, struct view *v);
+void send_channel_free(struct send *s, struct channel_out *ch);
+
+/* Bytes of records that a packet of the channel takes. */
+uint32_t send_channel_room(const struct channel_out *ch);
+/* Whether one more datagram may be built, by both limits of flow. */
+bool send_channel_has_room(const struct channel_out *ch);
+
+/* Puts one record of a message of the group into the packet that is open, or into a new one when it
+ * does not fit. */
+void send_channel_put(struct channel_out *ch, const struct place *place, struct group *g,
+                      uint64_t number, struct record rec);
+/* Ends the packet that is open, if there is one: it gets its number and waits to be transmitted. */
+void send_channel_seal(struct channel_out *ch);
+
+/* Asks the region's leader for a token: at most once per ACK, again after 10 ms, doubling. */
+void send_channel_want_token(struct channel_out *ch);
+void send_channel_arm_beacon(struct channel_out *ch, uint64_t after_us);
+
+#endif
