@@ -471,6 +471,9 @@ int cms_handle(struct cms *c, struct cms_link *l, const Qsm__NodeToCms *m, uint6
     case QSM__NODE_TO_CMS__WHAT_STUCK:
         flush_stuck(c, n, m->stuck, now_us);
         return 0;
+    case QSM__NODE_TO_CMS__WHAT_LEFT:
+        flush_left(c, m->left, now_us);
+        return 0;
     case QSM__NODE_TO_CMS__WHAT_PROBE_RESULT:
         suspect_probed(c, n->id, m->probe_result->probe, m->probe_result->alive, now_us);
         return 0;

@@ -435,6 +435,17 @@ void flush_vote(struct cms *c, struct cms_node *n, const Qsm__Done *m, uint64_t 
     flush_step(c, now_us);
 }
 
+/* Its channels go on above what it reported: what was gathered no longer holds. */
+void flush_left(struct cms *c, const Qsm__Left *m, uint64_t now_us)
+{
+    struct flush *f = &c->flush;
+    if ((f->phase != FLUSH_PREP && f->phase != FLUSH_CUT) || !is_tag(c, m->tag))
+        return;
+    f->due = true;
+    f->due_us = now_us;
+    flush_step(c, now_us);
+}
+
 void flush_stuck(struct cms *c, struct cms_node *n, const Qsm__Stuck *m, uint64_t now_us)
 {
     struct flush_node *p = find_node(&c->flush, n->id);

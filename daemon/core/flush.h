@@ -79,6 +79,8 @@ bool flush_holds_changes(const struct cms *c);
 
 void flush_report(struct cms *c, struct cms_node *n, const Qsm__Report *m, uint64_t now_us);
 void flush_vote(struct cms *c, struct cms_node *n, const Qsm__Done *m, uint64_t now_us);
+/* A participant left before its vote: another attempt begins. */
+void flush_left(struct cms *c, const Qsm__Left *m, uint64_t now_us);
 void flush_stuck(struct cms *c, struct cms_node *n, const Qsm__Stuck *m, uint64_t now_us);
 
 /* The node has a new link: it is told again what it takes part in. */

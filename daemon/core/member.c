@@ -276,6 +276,7 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
     if (w->epoch == c->epoch && m->vote->active && m->vote->tag.term < w->term) {
         vote_void(m->vote);
     }
+    vote_say_left(m->vote);
     struct group *g, *next;
     HASH_ITER (by_name, m->groups->by_name, g, next) {
         g->asked = ~g->want & (NODE_RECV | NODE_SEND); /* all are told again */

@@ -41,7 +41,8 @@ struct channel_in *recv_channel(struct recv *r, uint32_t sender)
 static void drop_partial(struct channel_in *ch)
 {
     if (ch->partial.body != NULL) {
-        ch->recv->ctx->stats.reassembly_bytes -= ch->partial.bytes;
+        ch->recv->ctx->stats.reassembly_bytes -= ch->partial.body->size;
+        ch->recv->room_freed = true;
         buf_unref(ch->partial.body);
         ch->partial = (struct partial){0};
     }
@@ -203,7 +204,6 @@ static bool add_piece(struct channel_in *ch, uint32_t slot, uint64_t number, uin
     }
     memcpy(pa->body->data + pa->bytes, payload, bytes);
     pa->bytes += bytes;
-    stats->reassembly_bytes += bytes;
     return ++pa->next == count;
 }
 
@@ -289,31 +289,71 @@ static void advance_share(struct channel_in *ch)
     }
 }
 
-static void advance(struct channel_in *ch)
+/* Whether a packet must wait since it begins a large message and incomplete ones have used up their
+ * share of memory. Then the prefix stays, and the window holds the sender back. What was begun has
+ * its room, so it ends; a view change does not wait. */
+static bool waits_for_room(const struct channel_in *ch, const struct packet *p)
+{
+    const struct context *c = ch->recv->ctx;
+    if (ch->cut || c->stats.reassembly_bytes == 0) {
+        return false;
+    }
+    struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
+    for (uint16_t i = 0; i < p->records; i++) {
+        struct record rec;
+        bool ok = wire_read_record(&rd, &rec);
+        assert(ok); /* checked when it was taken */
+        uint64_t whole = (uint64_t)rec.count * rec.payload_bytes;
+        if ((rec.flags & RECORD_FRAGMENT) && rec.index == 0 &&
+            c->stats.reassembly_bytes + whole > c->config.reassembly_bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void process_packet(struct channel_in *ch, struct packet *p)
 {
     struct context *c = ch->recv->ctx;
+    struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
+    if (context_traced(c)) {
+        context_trace(c, "next s=%u r=%u v=%llu q=%llu", ch->sender, ch->recv->view->rid,
+                      (unsigned long long)ch->recv->view->epoch, (unsigned long long)p->seq);
+    }
+    ch->prefix++;
+    ranges_remove(&ch->have, ch->prefix, ch->prefix);
+    for (uint16_t i = 0; i < p->records; i++) {
+        struct record rec;
+        bool ok = wire_read_record(&rd, &rec);
+        assert(ok);
+        process_record(ch, p, &rec);
+    }
+#ifdef MUTANT_discard_at_delivery
+    drop_body(ch, p, "rel");
+#endif
+}
+
+static void advance(struct channel_in *ch)
+{
     struct packet *p;
     while ((!ch->frozen || ch->prefix < ch->limit) &&
-           (p = store_find(&ch->store, ch->prefix + 1)) != NULL) {
-        struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
-        if (context_traced(c)) {
-            context_trace(c, "next s=%u r=%u v=%llu q=%llu", ch->sender, ch->recv->view->rid,
-                          (unsigned long long)ch->recv->view->epoch, (unsigned long long)p->seq);
-        }
-        ch->prefix++;
-        ranges_remove(&ch->have, ch->prefix, ch->prefix);
-        for (uint16_t i = 0; i < p->records; i++) {
-            struct record rec;
-            bool ok = wire_read_record(&rd, &rec);
-            assert(ok); /* checked when it was taken */
-            process_record(ch, p, &rec);
-        }
-#ifdef MUTANT_discard_at_delivery
-        drop_body(ch, p, "rel");
-#endif
+           (p = store_find(&ch->store, ch->prefix + 1)) != NULL && !waits_for_room(ch, p)) {
+        process_packet(ch, p);
     }
     thin_out(ch);
     release(ch);
+}
+
+/* Room for incomplete messages was given back: others may go on. */
+static void advance_all(struct recv *r)
+{
+    while (r->room_freed) {
+        r->room_freed = false;
+        struct channel_in *ch, *next;
+        HASH_ITER (hh, r->channels, ch, next) {
+            advance(ch);
+        }
+    }
 }
 
 /* ---- packets */
@@ -402,6 +442,7 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
     recv_learn(ch, p->seq, p->rel);
     advance_share(ch);
     advance(ch);
+    advance_all(r);
     return true;
 }
 

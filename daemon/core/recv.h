@@ -68,7 +68,7 @@ struct recv {
     struct channel_in *channels;
     TAILQ_HEAD(held_list, held_packet) held; /* of views that are not installed here yet */
     uint32_t held_count;
-    bool repaired; /* a packet was taken from a repair since this was cleared (for tests of it) */
+    bool room_freed; /* an incomplete message ended: others may have room now */
 };
 
 void recv_init(struct recv *r, struct context *ctx, struct groups *groups);

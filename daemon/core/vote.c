@@ -58,6 +58,12 @@ static void put_tag(const struct vote *v, Qsm__Tag *tag)
     tag->attempt = v->tag.attempt;
 }
 
+static bool same_tag(const struct vote *v, const Qsm__Tag *t)
+{
+    return t != NULL && t->term == v->tag.term && t->epoch == v->tag.epoch &&
+           t->attempt == v->tag.attempt;
+}
+
 /* ---- PREP and REPORT */
 
 struct report {
@@ -169,7 +175,12 @@ void vote_prep(struct vote *v, const Qsm__Prep *m)
     if (m->tag == NULL || m->previous != v->ctx->epoch) {
         return; /* of an epoch that this node does not start from */
     }
+    if (v->left && same_tag(v, m->tag)) {
+        vote_say_left(v);
+        return;
+    }
 #ifdef MUTANT_attempt_state_kept
+    v->done = false;
     if (!v->active)
 #endif
         forget_cut(v);
@@ -184,12 +195,6 @@ void vote_prep(struct vote *v, const Qsm__Prep *m)
 }
 
 /* ---- CUT */
-
-static bool same_tag(const struct vote *v, const Qsm__Tag *t)
-{
-    return t != NULL && t->term == v->tag.term && t->epoch == v->tag.epoch &&
-           t->attempt == v->tag.attempt;
-}
 
 static uint32_t slot_of_gid(const struct view *view, uint32_t gid)
 {
@@ -221,7 +226,13 @@ static void take_numbers(struct vote *v, const Qsm__Cut *m)
 
 void vote_cut(struct vote *v, const Qsm__Cut *m)
 {
-    if (!v->active || v->left || v->cut_known || !same_tag(v, m->tag)) {
+    if (!v->active || v->left || !same_tag(v, m->tag)) {
+        return;
+    }
+    if (v->cut_known) {
+#ifdef MUTANT_attempt_state_kept
+        vote_check(v);
+#endif
         return;
     }
     v->cut_known = true;
@@ -472,6 +483,22 @@ void vote_leave(struct vote *v)
     v->ctx->stats.flushes_left++;
     vote_void(v);
     v->left = true;
+    vote_say_left(v);
+}
+
+void vote_say_left(struct vote *v)
+{
+    if (!v->left) {
+        return;
+    }
+    Qsm__Tag tag = QSM__TAG__INIT;
+    put_tag(v, &tag);
+    Qsm__Left m = QSM__LEFT__INIT;
+    m.tag = &tag;
+    Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
+    out.what_case = QSM__NODE_TO_CMS__WHAT_LEFT;
+    out.left = &m;
+    v->say(v->say_ctx, &out);
 }
 
 void vote_install(struct vote *v)

@@ -93,6 +93,8 @@ void vote_check(struct vote *v);
 void vote_void(struct vote *v);
 /* Leaves the attempt before the vote: goes on in the old view and never votes for it. */
 void vote_leave(struct vote *v);
+/* Tells the CMS so, when it was: on a link that is there again. */
+void vote_say_left(struct vote *v);
 /* The epoch is being installed: forgets the attempt, and the pieces kept for others. */
 void vote_install(struct vote *v);
 

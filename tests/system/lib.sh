@@ -16,6 +16,9 @@ BUILD=${BUILD:-build}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 
+# With sanitizers everything takes several times as long: bounds in time are looser then.
+sanitized=0
+! grep -q __asan_init "$BUILD/qsmd" || sanitized=1
 net=${QSM_SYSTEM_NET:-}
 work=
 failures=0
