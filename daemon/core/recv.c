@@ -197,6 +197,7 @@ static bool add_piece(struct channel_in *ch, uint32_t slot, uint64_t number, uin
         }
         *pa =
             (struct partial){.body = buf_new(room), .slot = slot, .count = count, .number = number};
+        stats->reassembly_bytes += pa->body->size;
     }
     if (pa->body == NULL || pa->slot != slot || pa->number != number || pa->next != index ||
         pa->count != count || pa->bytes + (uint64_t)bytes > pa->body->size) {

@@ -207,7 +207,9 @@ static void check_stable(struct checker *c, struct line *l, struct cgroup *g, ui
     struct gview *v = gview_find(g, m->epoch), *next = gview_next(g, m->epoch);
     for (size_t i = 0; v && i < v->members.count; i++) {
         struct cnode *n = cnode_find(c, v->members.list[i]);
-        if (cnode_delivered(n, g->gid, sender, number) || cnode_took(c, n, sender, m))
+        struct membership *ms = membership_find(n, g->gid, false);
+        bool moved = ms && ms->epoch > m->epoch; /* what it took but did not deliver is void */
+        if (cnode_delivered(n, g->gid, sender, number) || (!moved && cnode_took(c, n, sender, m)))
             continue;
         if (!next && cnode_lives(n))
             owe(g, m, sender, n->id, number, l->at);
@@ -426,6 +428,26 @@ static void check_survivors(struct checker *c, struct line *l, struct cgroup *g,
     }
 }
 
+/* S8: what was called stable before this member moved on, it delivered; having it is not enough. */
+static void check_stable_delivered(struct checker *c, struct line *l, struct cgroup *g,
+                                   const struct cnode *n, const struct membership *ms)
+{
+    for (struct origin *o = g->origins; o; o = o->hh.next) {
+        for (size_t i = o->count; i-- > 0;) {
+            const struct sent *m = &o->sent[i];
+            uint64_t number = i + 1 + o->skip;
+            if (m->epoch && m->epoch < ms->epoch)
+                break;
+            if (m->epoch != ms->epoch || number > o->stable)
+                continue;
+            if (!cnode_delivered(n, g->gid, o->sender, number))
+                violated(c, "S8", l, "node %u moves on without %llu of sender %u, which is stable",
+                         n->id, (ull)number, o->sender);
+            break;
+        }
+    }
+}
+
 static void leave_view(struct checker *c, struct line *l, struct cgroup *g, struct cnode *n,
                        struct membership *ms, uint64_t to)
 {
@@ -440,6 +462,7 @@ static void leave_view(struct checker *c, struct line *l, struct cgroup *g, stru
     assert(v->reference);
     compare_with_others(c, l, n, ms, v->reference);
     check_survivors(c, l, g, n, ms, to);
+    check_stable_delivered(c, l, g, n, ms);
     for (struct stream *s = ms->streams; s; s = s->hh.next)
         s->view_first = s->view_last = 0;
 }

@@ -53,6 +53,7 @@ bool rng_chance(struct rng *r, double p);
     X(cms_torn, "CMS crashes with an append not durable")                                          \
     X(cms_pauses, "CMS pauses")                                                                    \
     X(link_cuts, "link cuts")                                                                      \
+    X(exiles, "hosts out of reach of the CMS only")                                                \
     X(link_silences, "link silences")                                                              \
     X(joins, "joins")                                                                              \
     X(leaves, "leaves")                                                                            \
@@ -149,10 +150,9 @@ struct host {
     bool muffled; /* only those that hear it get what it sends */
     bool hears;   /* who is muffled */
     uint64_t burst_until_us;
-    struct node_stats counted; /* of its incarnations that are gone */
     /* the link */
     struct link *link;
-    uint64_t connect_us; /* next attempt; TIMER_NEVER: none */
+    uint64_t exiled_until_us; /* the CMS can't be reached, other hosts can */
     /* the applications */
     struct app_group groups[SIM_GROUPS_MAX];
     uint32_t first_conn; /* connections have numbers first_conn .. + SIM_CONNS_MAX - 1 */
@@ -218,6 +218,7 @@ struct sim {
     struct rng random; /* of the network and of chances in general */
     struct net_model net;
     bool partitioned, calm, ending;
+    bool gentle; /* nothing happens for which a living node may be expelled */
     uint64_t link_delay_us, link_jitter_us;
     struct host *hosts;
     struct cms_host cms;

@@ -172,9 +172,23 @@ static void cms_turn(struct sim *s)
 
 /* ---- start, crash, pause */
 
+/* A node that lives is expelled only for a reason. */
+static void check_expulsion(struct sim *s, const char *line)
+{
+    unsigned id;
+    if (!s->gentle || sscanf(line, "expel id=%u", &id) != 1)
+        return;
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        struct host *h = &s->hosts[i];
+        if (h->node && !h->stopping && node_id(h->node) == id)
+            sim_fail(s, "EXPELLED: %s lives and was given no reason: %s", h->name, line);
+    }
+}
+
 static void on_trace(void *ctx, const char *line)
 {
     sim_trace_line(ctx, "cms", line);
+    check_expulsion(ctx, line);
 }
 
 void cmshost_start(struct sim *s)

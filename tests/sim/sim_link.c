@@ -214,7 +214,8 @@ static void connected(struct sim *s, void *ctx, uint64_t boots)
     struct host *h = ctx;
     if (s->ending || !h->node || h->boots != boots || h->link)
         return;
-    bool there = s->cms.cms && net_reachable(s, h->side, s->cms.side);
+    bool there =
+        s->cms.cms && s->now_us >= h->exiled_until_us && net_reachable(s, h->side, s->cms.side);
     if (!there) {
         sim_at(s, s->now_us + rng_range(&s->random, 20 * SIM_MS, 100 * SIM_MS), try_again, h,
                h->boots);

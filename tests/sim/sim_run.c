@@ -140,6 +140,10 @@ static struct sim_config plan_config(const struct run_config *config, struct rng
     c.node.no_sender_repair = false;
     if (rng_chance(r, 0.3))
         c.node.datagram_bytes = (uint32_t)rng_range(r, WIRE_DATAGRAM_MIN, 4000);
+    if (rng_chance(r, 0.2))
+        c.node.reassembly_bytes = rng_range(r, 1 << 10, 600 << 10);
+    if (rng_chance(r, 0.2))
+        c.node.pool_bytes = rng_range(r, 64 << 10, 2 << 20);
     if (rng_chance(r, 0.3))
         c.cms.cache_replicas = (uint32_t)rng_range(r, 1, 4);
     return c;

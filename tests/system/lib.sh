@@ -92,6 +92,7 @@ cluster_begin() {
     ip link add br0 type bridge mcast_snooping 0 forward_delay 0
     ip address add 10.77.255.254/16 dev br0
     ip link set br0 up
+    ip route add 224.0.0.0/4 dev br0
 }
 
 # The segmented wire: as a network does it, one datagram is one frame, and the receiver gets them one

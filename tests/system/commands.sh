@@ -1,0 +1,156 @@
+#!/bin/bash
+# commands.sh: qsmctl as its man page has it: what goes in, what comes out, exit codes.
+set -u
+. "$(dirname "$0")/lib.sh"
+system_enter "$@"
+
+# The command ends with that code and prints exactly that.
+gives() { # code text command…
+    local code=$1 text=$2 got status
+    shift 2
+    got=$("$@" 2>"$work/stderr"; echo "/$?")
+    status=${got##*/}
+    got=${got%/*}
+    [[ $status -eq $code && $got == "$text" ]] && return
+    say "exit code $status, expected $code; standard error:"
+    cat "$work/stderr"
+    diff <(printf '%s' "$got") <(printf '%s' "$text")
+    return 1
+}
+
+ends() { # code command…
+    local code=$1 status
+    shift
+    "$@" >"$work/stdout" 2>"$work/stderr" </dev/null
+    status=$?
+    ((status == code)) && return
+    say "exit code $status, expected $code"
+    cat "$work/stderr"
+    return 1
+}
+
+said() { # pattern: on standard error, by the command before
+    grep -q -- "$1" "$work/stderr" || { cat "$work/stderr"; return 1; }
+}
+
+# What sub prints of what is sent after it has joined.
+hear() { # file argument…
+    local file=$1
+    shift
+    "$BUILD/qsmctl" -s "$work/h1.sock" "$@" >"$file" 2>"$file.err" &
+    host_pid[sub]=$!
+}
+
+heard() {
+    local status
+    wait "${host_pid[sub]}"
+    status=$?
+    unset "host_pid[sub]"
+    return $status
+}
+
+holds() { # file text
+    printf '%b' "$2" | cmp - "$1"
+}
+
+usage_errors() {
+    check "commands: no command is wrong usage" ends 2 ctl h1
+    check "commands: an unknown command is wrong usage" ends 2 ctl h1 frobnicate
+    check "commands: pub without a group is wrong usage" ends 2 ctl h1 pub
+    check "commands: -l and -f exclude each other" ends 2 ctl h1 pub g -l -f x
+    check "commands: -n 0 is wrong usage" ends 2 ctl h1 sub g -n 0
+    check "commands: -W soon is wrong usage" ends 2 ctl h1 sub g -W soon
+    check "commands: -F %q is wrong usage" ends 2 ctl h1 sub g -F %q
+    check "commands: --wait without a group is wrong usage" ends 2 ctl h1 groups --wait 3
+    check "commands: a bad group name is an error" ends 1 ctl h1 sub 'a b'
+    check "commands: a file that is not there is an error" ends 1 ctl h1 pub g -f "$work/none"
+    check "commands: --help and --version work without a daemon" \
+        eval 'ends 0 "$BUILD/qsmctl" --help && ends 0 "$BUILD/qsmctl" --version'
+    check "commands: without a daemon the code is 3" ends 3 "$BUILD/qsmctl" -s "$work/none" status
+    check "commands: QSM_SOCKET names the socket" ends 0 env QSM_SOCKET="$work/h1.sock" \
+        "$BUILD/qsmctl" status
+}
+
+without_cms() {
+    check "commands: status says that no CMS has admitted the host" within 5 ends 4 ctl h1 status
+    check "commands: so does join" ends 4 ctl h1 join g -W 0.5
+    check "commands: and sub" ends 4 ctl h1 sub g -W 0.5
+    check "commands: and says it in words" said 'no CMS has admitted this host'
+}
+
+in_and_out() {
+    hear "$work/got" sub in -n 5
+    ctl h1 groups in --wait 1 -W 10 >/dev/null
+    printf 'one\n\n three \nlast' | ctl h1 pub in -l --wait
+    ctl h1 pub in "by argument"
+    check "commands: sub -n ends after so many" heard
+    check "commands: -l takes lines, empty ones and a last one without newline" \
+        holds "$work/got" 'one\n\n three \nlast\nby argument\n'
+
+    hear "$work/got" sub in -n 2 -F '%g|%s|%p|%x|%%|\t|\\|\n'
+    sleep 0.3
+    ctl h1 pub in 'A b' ''
+    check "commands: sub -F" heard
+    check "commands: FORMAT is kept to" \
+        holds "$work/got" 'in|h1|A b|412062|%|\t|\\|\nin|h1|||%|\t|\\|\n'
+
+    hear "$work/got" sub in -n 1 -F '%p'
+    head -c 300000 /dev/urandom >"$work/file"
+    sleep 0.3
+    ctl h1 pub in -f "$work/file"
+    check "commands: a file is one message" heard
+    check "commands: byte for byte" cmp "$work/file" "$work/got"
+
+    hear "$work/got" sub in -n 1 -F '%p'
+    head -c 16777216 /dev/zero >"$work/file"
+    sleep 0.3
+    check "commands: 16 MiB pass" ends 0 ctl h1 pub in -f "$work/file" -W 60
+    check "commands: 16 MiB arrive" heard
+    check "commands: 16 MiB are whole" cmp "$work/file" "$work/got"
+    echo >>"$work/file"
+    check "commands: a byte more is an error" ends 1 ctl h1 pub in -f "$work/file"
+
+    hear "$work/got" --json sub in -n 2
+    sleep 0.3
+    printf '"x"\n\377\n' | ctl h1 pub in -l
+    check "commands: --json sub" heard
+    check "commands: a payload that is not UTF-8 is hexadecimal" \
+        eval 'grep -q "\"payload\":\"\\\\\"x\\\\\"\",\"hex\":null" "$work/got" &&
+            grep -q "\"payload\":null,\"hex\":\"ff\"" "$work/got"'
+}
+
+time_and_ends() {
+    check "commands: -W ends sub with 27" ends 27 ctl h1 sub quiet -W 0.3
+    check "commands: -W ends groups --wait with 27" ends 27 ctl h1 groups quiet --wait 7 -W 0.3
+    check "commands: pub to nobody is stable at once" ends 0 ctl h1 pub nobody x --wait -W 5
+    hear "$work/got" sub in
+    sleep 0.3
+    kill -INT "${host_pid[sub]}"
+    check "commands: SIGINT ends sub with 0" heard
+    check "commands: join and leave" eval 'ends 0 ctl h1 join held more && ends 0 ctl h1 leave more'
+    check "commands: groups shows what is held" eval \
+        'ctl h1 --json groups held 2>/dev/null || ctl h1 groups held | grep -q "^held .* yes .*h1$"'
+    check "commands: JSON has lists" eval '[[ $("$BUILD/qsmctl" -s "$work/h1.sock" --json groups |
+        tr -d " \n") == *"{\"groups\":[{"*"\"members\":[{\"node\":"*"\"host\":\"h1\"}]"* ]]'
+    hear "$work/got" sub in
+    sleep 0.3
+    kill -TERM "${pid[h1]}"
+    check "commands: when the daemon stops, sub ends with 1" eval '! heard'
+    check "commands: and names the type" grep -q 'in: end: shutdown' "$work/got.err"
+    wait "${pid[h1]}"
+    check "commands: the daemon stops well" test $? -eq 0
+    unset "pid[h1]"
+}
+
+cluster_begin
+host_add h1
+qsmd_start h1
+within 10 test -S "$work/h1.sock"
+without_cms
+cms_start
+check "commands: the host is admitted when a CMS comes" within 10 admitted h1
+usage_errors
+in_and_out
+time_and_ends
+cluster_end commands
+((failures == 0))
