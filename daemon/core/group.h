@@ -35,6 +35,7 @@ struct group {
     unsigned asked;     /* modes that the CMS was told */
     unsigned installed; /* modes in the view */
     bool refused;
+    unsigned named;     /* while a full state is installed: it names the group, and us as a sender */
     bool leaving;  /* closed for receiving while a member: until GROUP_LEFT */
     unsigned tell; /* bits TELL_*: events that an open or close made due */
 

@@ -235,6 +235,41 @@ static void install_groups(struct installing *it)
     }
 }
 
+static void stop_sending(struct member *m, struct group *g)
+{
+    if (g->installed & NODE_SEND) {
+        g->installed &= ~(unsigned)NODE_SEND;
+        send_forget(m->send, g);
+    }
+}
+
+/* A full state tells nothing of what is over: whatever it does not name is. */
+static void clear_unnamed(struct member *m, const Qsm__Install *in)
+{
+    struct group *g, *next;
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
+        g->named = 0;
+    }
+    for (size_t i = 0; i < in->n_group; i++) {
+        groups_by_gid(m->groups, in->group[i]->gid)->named = NODE_RECV;
+    }
+    for (size_t i = 0; i < in->n_sender; i++) {
+        g = groups_by_gid(m->groups, in->sender[i]->gid);
+        if (g != NULL && in->sender[i]->node == m->ctx->id) {
+            g->named |= NODE_SEND;
+        }
+    }
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
+        if (!(g->named & NODE_SEND)) {
+            stop_sending(m, g);
+        }
+        if (!(g->named & NODE_RECV) && g->gid != 0 && g->place_count == 0) {
+            tell_view(m, g, m->ctx->epoch);
+            groups_forget(m->groups, g);
+        }
+    }
+}
+
 static void install_senders(struct member *m, const Qsm__Install *in)
 {
     for (size_t i = 0; i < in->n_sender; i++) {
@@ -246,9 +281,8 @@ static void install_senders(struct member *m, const Qsm__Install *in)
         if (in->sender[i]->on && !was) {
             g->installed |= NODE_SEND;
             member_tell(m, g, GROUP_SENDABLE);
-        } else if (!in->sender[i]->on && was) {
-            g->installed &= ~(unsigned)NODE_SEND;
-            send_forget(m->send, g);
+        } else if (!in->sender[i]->on) {
+            stop_sending(m, g);
         }
     }
 }
@@ -314,6 +348,9 @@ bool member_install(struct member *m, const Qsm__Install *in)
         /* The move keeps numbers by group id, so it comes while old groups are still known. */
         install_groups(&it);
         move_region(m);
+        if (in->full) {
+            clear_unnamed(m, in);
+        }
         install_senders(m, in);
         forget_gone(m, in);
         relink_senders(m);

@@ -220,15 +220,22 @@ static bool on_fetch_num(struct node *n, struct arrival *a)
 
 static bool on_probe(struct node *n, struct arrival *a)
 {
-    uint32_t id = (uint32_t)read_u64(&a->body);
-    if (!a->body.bad && id == n->ctx.id) {
+    uint64_t id = read_u64(&a->body);
+    if (a->body.bad || reader_left(&a->body) > 0) {
+        return false;
+    }
+    if (id == n->ctx.id) {
         member_answer_probe(&n->member, a->outer.node_id);
     }
-    return !a->body.bad;
+    return true;
 }
 
 static bool on_probe_ack(struct node *n, struct arrival *a)
 {
+    uint64_t id = read_u64(&a->body);
+    if (a->body.bad || reader_left(&a->body) > 0 || id != a->outer.node_id) {
+        return false;
+    }
     member_probe_ack(&n->member, a->outer.node_id);
     return true;
 }

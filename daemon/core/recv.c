@@ -4,11 +4,14 @@
 #include <string.h>
 #include "recv.h"
 
+static void room_due(void *ctx, uint64_t now_us);
+
 void recv_init(struct recv *r, struct context *ctx, struct groups *groups)
 {
     memset(r, 0, sizeof *r);
     r->ctx = ctx;
     r->groups = groups;
+    timer_init(&r->room_timer, room_due, r);
     TAILQ_INIT(&r->held);
 }
 
@@ -75,6 +78,7 @@ static void leave_view(struct recv *r)
 void recv_done(struct recv *r)
 {
     leave_view(r);
+    timer_cancel(&r->ctx->timers, &r->room_timer);
     struct held_packet *h;
     while ((h = recv_unhold(r, UINT64_MAX)) != NULL) {
         free(h);
@@ -129,6 +133,7 @@ void recv_move(struct recv *r, struct view *v)
         }
     }
     leave_view(r);
+    timer_cancel(&r->ctx->timers, &r->room_timer);
     r->view = fresh.view;
     r->rank = fresh.rank;
     r->by_slot = fresh.by_slot;
@@ -291,12 +296,12 @@ static void advance_share(struct channel_in *ch)
 }
 
 /* Whether a packet must wait since it begins a large message and incomplete ones have used up their
- * share of memory. Then the prefix stays, and the window holds the sender back. What was begun has
- * its room, so it ends; a view change does not wait. */
-static bool waits_for_room(const struct channel_in *ch, const struct packet *p)
+ * share of memory. Then the prefix stays, and the window holds the sender back. A view change does
+ * not wait, and nobody for ever: senders to several regions could wait for each other. */
+static bool waits_for_room(struct channel_in *ch, const struct packet *p)
 {
-    const struct context *c = ch->recv->ctx;
-    if (ch->cut || c->stats.reassembly_bytes == 0) {
+    struct context *c = ch->recv->ctx;
+    if (ch->cut || ch->recv->over_room || c->stats.reassembly_bytes == 0) {
         return false;
     }
     struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
@@ -307,6 +312,9 @@ static bool waits_for_room(const struct channel_in *ch, const struct packet *p)
         uint64_t whole = (uint64_t)rec.count * rec.payload_bytes;
         if ((rec.flags & RECORD_FRAGMENT) && rec.index == 0 &&
             c->stats.reassembly_bytes + whole > c->config.reassembly_bytes) {
+            if (!timer_armed(&ch->recv->room_timer)) {
+                timer_arm(&c->timers, &ch->recv->room_timer, c->now_us + REASSEMBLY_WAIT_US);
+            }
             return true;
         }
     }
@@ -355,6 +363,19 @@ static void advance_all(struct recv *r)
             advance(ch);
         }
     }
+}
+
+static void room_due(void *ctx, uint64_t now_us)
+{
+    struct recv *r = ctx;
+    (void)now_us;
+    r->over_room = true;
+    r->ctx->stats.reassembly_over++;
+    struct channel_in *ch, *next;
+    HASH_ITER (hh, r->channels, ch, next) {
+        advance(ch);
+    }
+    r->over_room = false;
 }
 
 /* ---- packets */

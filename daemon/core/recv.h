@@ -13,6 +13,7 @@
 
 #define REORDER_SLACK_US 2000
 #define HELD_MAX 2048
+#define REASSEMBLY_WAIT_US 1000000
 
 /* One sender's messages to one group. */
 struct stream {
@@ -68,6 +69,8 @@ struct recv {
     struct channel_in *channels;
     TAILQ_HEAD(held_list, held_packet) held; /* of views that are not installed here yet */
     uint32_t held_count;
+    struct timer room_timer; /* how long a large message waits for room at most */
+    bool over_room;  /* it has waited long enough */
     bool room_freed; /* an incomplete message ended: others may have room now */
 };
 

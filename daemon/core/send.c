@@ -531,7 +531,8 @@ void send_resume(struct send *s)
 }
 
 /* Groups partly in scope: calls back for their places out of scope that are not stable yet. */
-static bool partial_wait(const struct send *s, void (*f)(struct channel_out *))
+static bool partial_wait(const struct send *s, void (*f)(struct channel_out *, void *ctx),
+                         void *ctx)
 {
     bool waits = false;
     struct group *g, *next;
@@ -545,7 +546,7 @@ static bool partial_wait(const struct send *s, void (*f)(struct channel_out *))
             if (ch != NULL && !g->places[i].paused && g->places[i].unit_stable < g->unit_sent) {
                 waits = true;
                 if (f != NULL) {
-                    f(ch);
+                    f(ch, ctx);
                 }
             }
         }
@@ -555,12 +556,45 @@ static bool partial_wait(const struct send *s, void (*f)(struct channel_out *))
 
 bool send_partial_stable(const struct send *s)
 {
-    return !partial_wait(s, NULL);
+    return !partial_wait(s, NULL, NULL);
+}
+
+static void hurry(struct channel_out *ch, void *ctx)
+{
+    (void)ctx;
+    send_channel_want_token(ch);
 }
 
 void send_hurry_partial(struct send *s)
 {
-    partial_wait(s, send_channel_want_token);
+    partial_wait(s, hurry, NULL);
+}
+
+struct gathering {
+    uint32_t *members; /* NULL: only counts */
+    size_t count;
+    const struct channel_out *last;
+};
+
+static void gather(struct channel_out *ch, void *ctx)
+{
+    struct gathering *in = ctx;
+    const struct view *v = ch->view;
+    if (ch == in->last) {
+        return; /* groups in one region come one after another */
+    }
+    in->last = ch;
+    if (in->members != NULL) {
+        memcpy(in->members + in->count, v->members, v->member_count * sizeof v->members[0]);
+    }
+    in->count += v->member_count;
+}
+
+size_t send_partial_members(const struct send *s, uint32_t *ret_members)
+{
+    struct gathering in = {.members = ret_members};
+    partial_wait(s, gather, &in);
+    return in.count;
 }
 
 bool send_idle(const struct send *s)

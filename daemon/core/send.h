@@ -98,6 +98,10 @@ bool send_partial_stable(const struct send *s);
 /* Asks for tokens in the regions outside the scope that such groups wait for. */
 void send_hurry_partial(struct send *s);
 
+/* The members of the regions that such groups wait for, into ret_members (NULL: only counts;
+ * some may come twice): somebody among them holds the stability back. */
+size_t send_partial_members(const struct send *s, uint32_t *ret_members);
+
 /* Nothing unstable, unreleased or unfinished. */
 bool send_idle(const struct send *s);
 

@@ -309,7 +309,8 @@ static void say_stuck(struct vote *v)
     put_tag(v, &tag);
     Qsm__Stuck m = QSM__STUCK__INIT;
     m.tag = &tag;
-    m.of = context_alloc(v->cut_count + v->number_count, sizeof m.of[0]);
+    m.of = context_alloc(v->cut_count + v->number_count + send_partial_members(v->send, NULL),
+                         sizeof m.of[0]);
     for (uint32_t i = 0; i < v->cut_count; i++) {
         if (lacks_channel(v, &v->cuts[i])) {
             m.of[m.n_of++] = v->cuts[i].holder;
@@ -320,6 +321,7 @@ static void say_stuck(struct vote *v)
             m.of[m.n_of++] = v->numbers[i].holder;
         }
     }
+    m.n_of += send_partial_members(v->send, m.of + m.n_of);
     Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
     out.what_case = QSM__NODE_TO_CMS__WHAT_STUCK;
     out.stuck = &m;

@@ -180,15 +180,11 @@ struct cgroup *cgroup_find(struct checker *c, uint32_t gid)
     return g;
 }
 
-/* The last group of this name: a group without members may be forgotten and come again. */
-struct cgroup *cgroup_by_name(struct checker *c, const char *name)
+struct cgroup *cgroup_by_name(struct checker *c, struct process *p, const char *name)
 {
-    struct cgroup *found = NULL;
-    for (struct cgroup *g = c->groups; g; g = g->hh.next) {
-        if (g->name && strcmp(g->name, name) == 0 && (!found || g->gid > found->gid))
-            found = g;
-    }
-    return found;
+    struct named *known;
+    HASH_FIND_STR(p->names, name, known);
+    return known ? cgroup_find(c, known->gid) : NULL;
 }
 
 bool cnode_lives(const struct cnode *n)
@@ -236,6 +232,19 @@ static void on_node(struct checker *c, struct line *l)
     process_renewed(p);
 }
 
+static void process_knows(struct process *p, const char *name, uint32_t gid)
+{
+    struct named *known;
+    HASH_FIND_STR(p->names, name, known);
+    if (!known) {
+        known = calloc(1, sizeof(*known));
+        assert(known);
+        known->name = strdup(name);
+        HASH_ADD_KEYPTR(hh, p->names, known->name, strlen(known->name), known);
+    }
+    known->gid = gid;
+}
+
 static void on_name(struct checker *c, struct line *l)
 {
     struct cgroup *g = cgroup_find(c, line_id(l, "g"));
@@ -246,6 +255,7 @@ static void on_name(struct checker *c, struct line *l)
         violated(c, "S6", l, "group %u was named %s, now %s", g->gid, g->name, name);
     if (!g->name)
         g->name = strdup(name);
+    process_knows(process_find(c, l->who), name, g->gid);
 }
 
 static void on_admit(struct checker *c, struct line *l)

@@ -26,6 +26,12 @@ void process_reset(struct process *p)
         free(i->key);
         free(i);
     }
+    struct named *n, *next_name;
+    HASH_ITER (hh, p->names, n, next_name) {
+        HASH_DEL(p->names, n);
+        free(n->name);
+        free(n);
+    }
 }
 
 /* What connection c of the line has to do with group g of the line; made when it is not there. */
@@ -95,7 +101,7 @@ static struct position *position_find(struct interest *i, uint32_t sender, bool 
 /* The node's membership in the group of a subscription, or NULL. */
 static struct membership *membership_of(struct checker *c, struct process *p, const char *group)
 {
-    struct cgroup *g = cgroup_by_name(c, group);
+    struct cgroup *g = cgroup_by_name(c, p, group);
     return g && p->node ? membership_find(cnode_find(c, p->node), g->gid, false) : NULL;
 }
 
@@ -150,7 +156,7 @@ void on_pull(struct checker *c, struct line *l)
 {
     struct process *p = process_find(c, l->who);
     struct interest *i = interest_find(c, l);
-    struct cgroup *g = cgroup_by_name(c, i->group);
+    struct cgroup *g = cgroup_by_name(c, p, i->group);
     uint64_t k = line_number(l, "k"), n = line_number(l, "n");
     if (l->bad || !line_node(c, l))
         return;
@@ -175,6 +181,7 @@ void on_pull(struct checker *c, struct line *l)
         return;
     }
     a->node = p->node;
+    a->gid = g->gid;
     a->number = n;
     o->sent = checker_grow(o->sent, o->count, &o->room, sizeof(*o->sent));
     o->sent[o->count++] = (struct sent){.h = a->h, .l = a->l, .at = l->at};
@@ -249,8 +256,7 @@ void on_complete(struct checker *c, struct line *l)
     c->counts.completions++;
     if (strcmp(state, "stable") != 0)
         return;
-    struct cgroup *g = cgroup_by_name(c, i->group);
-    struct origin *o = g && a->node ? origin_find(g, a->node, false) : NULL;
+    struct origin *o = a->node ? origin_find(cgroup_find(c, a->gid), a->node, false) : NULL;
     if (!o || a->number > o->stable)
         violated(c, "S14", l, "message %llu completes as stable before it is",
                  (unsigned long long)k);

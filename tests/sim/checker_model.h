@@ -53,6 +53,7 @@ struct accepted {
     uint32_t l;
     bool ask, completed;
     uint32_t node;   /* id it was pulled under, 0: not pulled */
+    uint32_t gid;    /* likewise */
     uint64_t number; /* n */
     struct at at;
 };
@@ -78,12 +79,20 @@ struct position {
     bool any;
 };
 
+/* What a process knows a group as: a group that was gone and came back has another id. */
+struct named {
+    UT_hash_handle hh;
+    char *name;
+    uint32_t gid;
+};
+
 struct process {
     UT_hash_handle hh;
     char *who;
     bool alive;
     uint32_t node; /* present id, 0: none */
     struct interest *interests;
+    struct named *names;
 };
 
 /* ---- nodes, groups, views */
@@ -249,7 +258,8 @@ struct cnode *cnode_find(struct checker *c, uint32_t id); /* made when it is not
 /* The node that says line l, or NULL (noted as a failure). */
 struct cnode *line_node(struct checker *c, struct line *l);
 struct cgroup *cgroup_find(struct checker *c, uint32_t gid);
-struct cgroup *cgroup_by_name(struct checker *c, const char *name);
+/* The group as the process knows it now; NULL: it has not said `name`. */
+struct cgroup *cgroup_by_name(struct checker *c, struct process *p, const char *name);
 bool cnode_lives(const struct cnode *n); /* neither expelled nor gone */
 
 /* checker_app.c */

@@ -14,7 +14,7 @@ limit=${LIMIT:-$((sanitized ? 40 : 10))}
 
 # All wait at a pipe that nobody has opened to write, and go when somebody does.
 start_all() {
-    local name from
+    local name
     mkfifo "$work/go"
     for name in "${hosts[@]}"; do
         qsmd_configure "$name"

@@ -69,7 +69,7 @@ peers_repair() {
     ((repairs > 0 && repairs_peers * 100 >= repairs * 80))
 }
 
-say "Five hosts on a bridge, a CMS, two groups. $loss % of what arrives at h2 to h5 is dropped."
+say "Five hosts, a CMS, two groups. $loss % of what arrives at h2 to h5 is dropped."
 stream_begin
 stream_receive_all -n "$lines" -W 300
 ctl h4 groups

@@ -27,6 +27,7 @@ static const char *const story[] = {
     "cms rview ep=1 r=1 m=1,2",
     "cms rview ep=1 r=2 m=3",
     "p1 name g=1 name=a",
+    "p2 name g=1 name=a",
     "p1 view g=1 ep=1 m=1,2,3",
     "p2 view g=1 ep=1 m=1,2,3",
     "p3 view g=1 ep=1 m=1,2,3",
