@@ -204,7 +204,7 @@ static bool on_fetch(struct node *n, struct arrival *a)
     if (!wire_read_fetch(&a->body, &f)) {
         return false;
     }
-    recovery_fetch(&n->recovery, &f);
+    recovery_fetch(&n->recovery, &f, a->outer.node_id);
     return true;
 }
 
@@ -214,7 +214,7 @@ static bool on_fetch_num(struct node *n, struct arrival *a)
     if (!wire_read_fetch_num(&a->body, &f)) {
         return false;
     }
-    vote_fetch_num(&n->vote, &f);
+    vote_fetch_num(&n->vote, &f, a->outer.node_id);
     return true;
 }
 

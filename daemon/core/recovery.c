@@ -329,20 +329,20 @@ static void pass_on(struct recovery *rc, const struct wire_fetch *f, uint64_t se
     }
 }
 
-void recovery_fetch(struct recovery *rc, const struct wire_fetch *f)
+void recovery_fetch(struct recovery *rc, const struct wire_fetch *f, uint32_t from)
 {
     const struct view *v = rc->recv->view;
     uint32_t address = peers_address(rc->peers, f->requester);
     bool ours = v != NULL && v->rid == f->channel.rid && v->epoch == f->channel.epoch;
     uint32_t looked = 0;
     for (uint16_t i = 0; i < f->count; i++) {
-        uint64_t from = f->want[i].from;
-        for (uint64_t q = from; q < from + f->want[i].count && looked < REPAIR_VISIT_MAX; q++) {
+        uint64_t first = f->want[i].from;
+        for (uint64_t q = first; q < first + f->want[i].count && looked < REPAIR_VISIT_MAX; q++) {
             looked++;
             uint64_t rel = 0;
             if (body_of(rc, &f->channel, q, &rel) != NULL) {
                 recovery_queue(rc, &f->channel, q, address, false);
-            } else if (ours && f->channel.sender != rc->ctx->id &&
+            } else if (ours && from == f->requester && f->channel.sender != rc->ctx->id &&
                        !view_caches(v, view_rank(v, rc->ctx->id), view_rank(v, f->channel.sender),
                                     q)) {
                 pass_on(rc, f, q);

@@ -53,8 +53,8 @@ void recovery_act(struct recovery *rc, struct token *t, uint32_t rank);
 void recovery_resend(struct recovery *rc, const struct wire_ack *a);
 
 /* View change: serves packets to whoever asks, or passes the request on to the cachers when the
- * bodies are gone here. */
-void recovery_fetch(struct recovery *rc, const struct wire_fetch *f);
+ * bodies are gone here: once, when it comes from the requester itself. */
+void recovery_fetch(struct recovery *rc, const struct wire_fetch *f, uint32_t from);
 
 /* Queues one packet for a node. False: the queue is full. */
 bool recovery_queue(struct recovery *rc, const struct channel_id *channel, uint64_t seq,

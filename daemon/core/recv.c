@@ -4,14 +4,11 @@
 #include <string.h>
 #include "recv.h"
 
-static void room_due(void *ctx, uint64_t now_us);
-
 void recv_init(struct recv *r, struct context *ctx, struct groups *groups)
 {
     memset(r, 0, sizeof *r);
     r->ctx = ctx;
     r->groups = groups;
-    timer_init(&r->room_timer, room_due, r);
     TAILQ_INIT(&r->held);
 }
 
@@ -78,7 +75,6 @@ static void leave_view(struct recv *r)
 void recv_done(struct recv *r)
 {
     leave_view(r);
-    timer_cancel(&r->ctx->timers, &r->room_timer);
     struct held_packet *h;
     while ((h = recv_unhold(r, UINT64_MAX)) != NULL) {
         free(h);
@@ -133,7 +129,6 @@ void recv_move(struct recv *r, struct view *v)
         }
     }
     leave_view(r);
-    timer_cancel(&r->ctx->timers, &r->room_timer);
     r->view = fresh.view;
     r->rank = fresh.rank;
     r->by_slot = fresh.by_slot;
@@ -295,13 +290,27 @@ static void advance_share(struct channel_in *ch)
     }
 }
 
+/* Of all senders whose large messages are incomplete or wait, the one with the lowest id may always
+ * begin. All receivers share this order, so no two senders to several regions wait for each other.
+ */
+static bool first_in_line(const struct channel_in *ch)
+{
+    struct channel_in *other, *next;
+    HASH_ITER (hh, ch->recv->channels, other, next) {
+        if (other->sender < ch->sender && (other->partial.body != NULL || other->waits)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Whether a packet must wait since it begins a large message and incomplete ones have used up their
  * share of memory. Then the prefix stays, and the window holds the sender back. A view change does
- * not wait, and nobody for ever: senders to several regions could wait for each other. */
-static bool waits_for_room(struct channel_in *ch, const struct packet *p)
+ * not wait. */
+static bool waits_for_room(const struct channel_in *ch, const struct packet *p)
 {
     struct context *c = ch->recv->ctx;
-    if (ch->cut || ch->recv->over_room || c->stats.reassembly_bytes == 0) {
+    if (ch->cut || c->stats.reassembly_bytes == 0) {
         return false;
     }
     struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
@@ -310,13 +319,14 @@ static bool waits_for_room(struct channel_in *ch, const struct packet *p)
         bool ok = wire_read_record(&rd, &rec);
         assert(ok); /* checked when it was taken */
         uint64_t whole = (uint64_t)rec.count * rec.payload_bytes;
-        if ((rec.flags & RECORD_FRAGMENT) && rec.index == 0 &&
-            c->stats.reassembly_bytes + whole > c->config.reassembly_bytes) {
-            if (!timer_armed(&ch->recv->room_timer)) {
-                timer_arm(&c->timers, &ch->recv->room_timer, c->now_us + REASSEMBLY_WAIT_US);
-            }
+        if (!(rec.flags & RECORD_FRAGMENT) || rec.index != 0 ||
+            c->stats.reassembly_bytes + whole <= c->config.reassembly_bytes) {
+            continue;
+        }
+        if (!first_in_line(ch)) {
             return true;
         }
+        c->stats.reassembly_over++;
     }
     return false;
 }
@@ -345,8 +355,13 @@ static void process_packet(struct channel_in *ch, struct packet *p)
 static void advance(struct channel_in *ch)
 {
     struct packet *p;
+    ch->waits = false;
     while ((!ch->frozen || ch->prefix < ch->limit) &&
-           (p = store_find(&ch->store, ch->prefix + 1)) != NULL && !waits_for_room(ch, p)) {
+           (p = store_find(&ch->store, ch->prefix + 1)) != NULL) {
+        ch->waits = waits_for_room(ch, p);
+        if (ch->waits) {
+            break;
+        }
         process_packet(ch, p);
     }
     thin_out(ch);
@@ -363,19 +378,6 @@ static void advance_all(struct recv *r)
             advance(ch);
         }
     }
-}
-
-static void room_due(void *ctx, uint64_t now_us)
-{
-    struct recv *r = ctx;
-    (void)now_us;
-    r->over_room = true;
-    r->ctx->stats.reassembly_over++;
-    struct channel_in *ch, *next;
-    HASH_ITER (hh, r->channels, ch, next) {
-        advance(ch);
-    }
-    r->over_room = false;
 }
 
 /* ---- packets */
@@ -474,6 +476,10 @@ void recv_learn(struct channel_in *ch, uint64_t top, uint64_t rel)
     if (ch->frozen && top > ch->limit) {
         top = ch->limit;
     }
+    if (top > ch->store.base + STORE_SPAN_MAX) { /* more than any window: not to be believed */
+        ch->recv->ctx->stats.datagrams_malformed++;
+        return;
+    }
     if (top > ch->top) {
         recv_settled(ch);
         if (ch->young_top <= ch->settled_top) {
@@ -509,6 +515,25 @@ uint64_t recv_settled(struct channel_in *ch)
 bool recv_has(const struct channel_in *ch, uint64_t seq)
 {
     return seq <= ch->prefix || ranges_contain(&ch->have, seq);
+}
+
+uint64_t recv_run(const struct channel_in *ch, uint64_t from, uint64_t to, bool *ret_held)
+{
+    *ret_held = from <= ch->prefix;
+    if (*ret_held) {
+        return ch->prefix < to ? ch->prefix : to;
+    }
+    for (size_t i = 0; i < ch->have.count; i++) {
+        const struct range *r = &ch->have.list[i];
+        if (r->from > from) {
+            return r->from - 1 < to ? r->from - 1 : to;
+        }
+        if (r->to >= from) {
+            *ret_held = true;
+            return r->to < to ? r->to : to;
+        }
+    }
+    return to;
 }
 
 uint64_t recv_gap_at(struct recv *r)

@@ -13,7 +13,6 @@
 
 #define REORDER_SLACK_US 2000
 #define HELD_MAX 2048
-#define REASSEMBLY_WAIT_US 1000000
 
 /* One sender's messages to one group. */
 struct stream {
@@ -50,6 +49,7 @@ struct channel_in {
     bool cut;               /* in a view change: it is known where the view ends */
     struct stream *streams; /* by slot */
     struct partial partial;
+    bool waits; /* its next packet begins a large message, and there is no room */
 };
 
 struct held_packet {
@@ -69,8 +69,6 @@ struct recv {
     struct channel_in *channels;
     TAILQ_HEAD(held_list, held_packet) held; /* of views that are not installed here yet */
     uint32_t held_count;
-    struct timer room_timer; /* how long a large message waits for room at most */
-    bool over_room;  /* it has waited long enough */
     bool room_freed; /* an incomplete message ended: others may have room now */
 };
 
@@ -99,6 +97,9 @@ void recv_cached_all(struct channel_in *ch, uint64_t cached_all);
 uint64_t recv_settled(struct channel_in *ch);
 /* Whether packet seq was taken. */
 bool recv_has(const struct channel_in *ch, uint64_t seq);
+/* The run that number from begins: whether it was taken, and up to where, at most to, that is so.
+ */
+uint64_t recv_run(const struct channel_in *ch, uint64_t from, uint64_t to, bool *ret_held);
 /* Earliest time at which a gap is old enough to report, TIMER_NEVER: there is none. */
 uint64_t recv_gap_at(struct recv *r);
 

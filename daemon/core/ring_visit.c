@@ -22,8 +22,14 @@ static struct state state_of(struct ring *r, uint32_t sender)
             .top = out->last, .prefix = out->last, .share = out->last, .rel = out->rel};
     }
     struct channel_in *in = recv_channel(r->recv, sender);
-    return (struct state){
+    struct state s = {
         .top = in->top, .prefix = in->prefix, .share = in->share, .rel = in->rel, .in = in};
+#ifdef MUTANT_frozen_channel_counted
+    bool held = true;
+    uint64_t to = recv_run(in, s.prefix + 1, in->top + 1, &held);
+    s.prefix = in->frozen && held && s.prefix < in->top ? to : s.prefix;
+#endif
+    return s;
 }
 
 static struct proof *proof_find(const struct ring *r, uint32_t sender)
@@ -185,9 +191,9 @@ static void learn(const struct state *s, const struct token_channel *tc)
     }
 }
 
-static bool in_has(void *ctx, uint64_t seq)
+static uint64_t held_run(void *ctx, uint64_t from, uint64_t to, bool *ret_held)
 {
-    return recv_has(ctx, seq);
+    return recv_run(ctx, from, to, ret_held);
 }
 
 struct lacking {
@@ -224,7 +230,7 @@ static void add_state(struct ring *r, uint32_t index)
     if (s.in == NULL) {
         return;
     }
-    token_has(r->token, index, r->rank, in_has, s.in);
+    token_has(r->token, index, r->rank, held_run, s.in);
     uint64_t settled = recv_settled(s.in);
     if (!s.in->frozen && settled > s.in->prefix) {
         struct lacking l = {.ring = r, .channel = index, .sender = tc->sender};

@@ -98,8 +98,9 @@ void vote_say_left(struct vote *v);
 /* The epoch is being installed: forgets the attempt, and the pieces kept for others. */
 void vote_install(struct vote *v);
 
-/* Another region's member asks for messages of a dead sender; it gets what this node holds. */
-void vote_fetch_num(struct vote *v, const struct wire_fetch_num *f);
+/* Another region's member asks for messages of a dead sender; it gets what this node holds.
+ * A request that comes from the requester itself is passed on where bodies are gone. */
+void vote_fetch_num(struct vote *v, const struct wire_fetch_num *f, uint32_t from);
 void vote_proxy(struct vote *v, const struct wire_proxy *p);
 
 #endif

@@ -158,9 +158,8 @@ static void serve_kept(struct vote *v, const struct wire_fetch_num *f, uint32_t 
 }
 
 static void serve_store(struct vote *v, const struct wire_fetch_num *f, struct channel_in *ch,
-                        uint32_t slot, uint32_t address)
+                        uint32_t slot, uint32_t address, bool passed)
 {
-    bool passed = false;
     for (uint64_t q = ch->store.base + 1; q <= ch->prefix; q++) {
         const struct packet *p = store_find(&ch->store, q);
         for (uint16_t i = 0; p != NULL && i < p->mark_count; i++) {
@@ -178,7 +177,7 @@ static void serve_store(struct vote *v, const struct wire_fetch_num *f, struct c
     }
 }
 
-void vote_fetch_num(struct vote *v, const struct wire_fetch_num *f)
+void vote_fetch_num(struct vote *v, const struct wire_fetch_num *f, uint32_t from)
 {
     uint32_t address = peers_address(v->peers, f->requester);
     const struct view *view = v->recv->view;
@@ -191,7 +190,7 @@ void vote_fetch_num(struct vote *v, const struct wire_fetch_num *f)
         slot++;
     }
     if (slot < view->group_count) {
-        serve_store(v, f, ch, slot, address);
+        serve_store(v, f, ch, slot, address, from != f->requester);
     }
     serve_kept(v, f, address);
 }

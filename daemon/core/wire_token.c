@@ -382,20 +382,18 @@ bool token_lacks(struct token *t, uint32_t channel, uint32_t rank, uint64_t from
 }
 
 void token_has(struct token *t, uint32_t channel, uint32_t rank,
-               bool (*have)(void *ctx, uint64_t seq), void *ctx)
+               uint64_t (*run)(void *ctx, uint64_t from, uint64_t to, bool *ret_held), void *ctx)
 {
     uint32_t i = find_range(t, channel, 0);
 
     for (; i < t->range_count && t->ranges[i].channel == channel; i++) {
-        uint64_t end = t->ranges[i].from, to = t->ranges[i].to;
+        uint64_t end, to = t->ranges[i].to;
         bool held;
 
         if (!bitmap_has(&t->ranges[i].lackers, rank))
             continue;
         /* The first run of numbers that are all held or all lacking; the next range is the rest. */
-        held = have(ctx, end);
-        while (end < to && have(ctx, end + 1) == held)
-            end++;
+        end = run(ctx, t->ranges[i].from, to, &held);
         /* Without room for a split it stays as it is: asking too much does no harm. */
         if (end < to && !token_split(t, i, end + 1))
             continue;

@@ -80,9 +80,11 @@ bool token_split(struct token *t, uint32_t i, uint64_t number);
  * be noted. */
 bool token_lacks(struct token *t, uint32_t channel, uint32_t rank, uint64_t from, uint64_t to);
 
-/* Takes rank out of the lackers of everything in channel that `have` reports as held. */
+/* Takes rank out of the lackers of what it holds in channel. run says of number `from` whether it is
+ * held and returns the last number, at most to, up to which that is so: a peer may claim ranges of any
+ * length, so they are walked by runs and not by numbers. */
 void token_has(struct token *t, uint32_t channel, uint32_t rank,
-               bool (*have)(void *ctx, uint64_t seq), void *ctx);
+               uint64_t (*run)(void *ctx, uint64_t from, uint64_t to, bool *ret_held), void *ctx);
 
 /* Drops ranges that nobody lacks and nobody was served, closing up the list, and joins neighbours
  * that say the same. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STORM 100000u /* drops at full queues that no seed has a reason for */
+
 void parcel_unref(struct parcel *p)
 {
     if (--p->refs == 0)
@@ -76,7 +78,8 @@ static void arrive(struct sim *s, void *ctx, uint64_t arg)
         return;
     }
     if (!queue_put(&to->queues[p->net], p)) {
-        s->counts.overruns++;
+        if (++s->counts.overruns == STORM)
+            sim_fail(s, "STORM: %u datagrams dropped at full queues", STORM);
         parcel_unref(p);
         return;
     }

@@ -13,6 +13,7 @@
     X(conf)                                                                                        \
     X(flush)                                                                                       \
     X(frame)                                                                                       \
+    X(group)                                                                                       \
     X(journal)                                                                                     \
     X(pace)                                                                                        \
     X(pull)                                                                                        \
