@@ -7,5 +7,6 @@
 Suite *suite_repair(void);
 Suite *suite_views(void);
 Suite *suite_packets(void);
+Suite *suite_regress(void);
 
 #endif

@@ -14,9 +14,10 @@ struct file {
 };
 
 static const char usage[] =
-    "usage: qsmcheck [--replicas N] FILE...\n"
+    "usage: qsmcheck [--replicas N] [--ring-size N] FILE...\n"
     "Merges trace files by time and checks the promises S1 to S12 and S14 on them.\n"
-    "  --replicas N  cachers of a packet in that cluster (cache_replicas; default 5)\n"
+    "  --replicas N   cachers of a packet in that cluster (cache_replicas; default 5)\n"
+    "  --ring-size N  largest partition of a region (ring_size; default 25)\n"
     "Prints each failure as `S7: FILE:LINE: ...` and a summary; exit code 0: none, 1: some,\n"
     "2: usage or a file that can't be read.\n";
 
@@ -65,11 +66,15 @@ static int report(struct checker *c)
 
 int main(int argc, char **argv)
 {
-    struct checker_config config = {.replicas = 5};
+    struct checker_config config = {.replicas = 5, .ring_size = 25};
     int first = 1;
-    if (argc > 2 && strcmp(argv[1], "--replicas") == 0) {
-        config.replicas = (uint32_t)strtoul(argv[2], NULL, 10);
-        first = 3;
+    for (; first + 1 < argc; first += 2) {
+        uint32_t *value = strcmp(argv[first], "--replicas") == 0    ? &config.replicas
+                          : strcmp(argv[first], "--ring-size") == 0 ? &config.ring_size
+                                                                    : NULL;
+        if (!value)
+            break;
+        *value = (uint32_t)strtoul(argv[first + 1], NULL, 10);
     }
     if (argc > first && strcmp(argv[first], "--help") == 0) {
         fputs(usage, stdout);

@@ -11,7 +11,9 @@
 struct checker;
 
 struct checker_config {
-    uint32_t replicas; /* cachers of a packet (cache_replicas), for S10 */
+    /* For S10: cachers of a packet (cache_replicas), and the largest partition of a region, in
+     * which they are (ring_size). */
+    uint32_t replicas, ring_size;
 };
 
 /* What the checker counted on its way. */

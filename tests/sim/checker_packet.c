@@ -230,15 +230,24 @@ static void check_released(struct checker *c, struct line *l, struct packet_line
     bits_set(&ch->released, p->seq);
 }
 
+/* The least number of cachers that a packet has, other than the sender: as many members of one
+ * partition; partitions are of even size. */
+static size_t cachers_least(const struct checker *c, const struct rview *v, uint32_t sender)
+{
+    size_t members = v->members.count, size = c->config.ring_size;
+    size_t partitions = size ? (members + size - 1) / size : 1;
+    size_t least = partitions ? members / partitions : 0;
+    if (least && ids_have(&v->members, sender))
+        least--;
+    return least < c->config.replicas ? least : c->config.replicas;
+}
+
 /* All its cachers hold it, and they are others than this node and the sender: then at least so many
  * others took it and did not free it while they lived. */
 static void check_cachers(struct checker *c, struct line *l, struct packet_line *p)
 {
     struct channel *ch = p->channel;
     uint32_t held = 0;
-    size_t others = 0;
-    for (size_t i = 0; i < p->view->members.count; i++)
-        others += p->view->members.list[i] != p->node->id && p->view->members.list[i] != ch->sender;
     for (size_t i = 0; i < ch->holding_count; i++) {
         const struct holding *h = &ch->holdings[i];
         if (h->node != p->node->id && h->node != ch->sender && bits_have(&h->taken, p->seq) &&
@@ -247,7 +256,7 @@ static void check_cachers(struct checker *c, struct line *l, struct packet_line 
     }
     if (!p->view->known || bits_have(&ch->released, p->seq))
         return;
-    size_t want = others < c->config.replicas ? others : c->config.replicas;
+    size_t want = cachers_least(c, p->view, ch->sender);
     if (p->node->id == ch->sender)
         violated(c, "S10", l, "the origin frees packet %llu before it is released", (ull)p->seq);
     else if (held < want)

@@ -200,7 +200,8 @@ struct sim *sim_new(const struct sim_config *config)
     s->cms.disk_us = 2 * SIM_MS;
     s->cms.wake_us = UINT64_MAX;
     TAILQ_INIT(&s->links);
-    struct checker_config check = {.replicas = config->cms.cache_replicas};
+    struct checker_config check = {.replicas = config->cms.cache_replicas,
+                                   .ring_size = config->cms.ring_size};
     s->checker = checker_new(&check);
     for (uint32_t g = 0; g < config->groups; g++)
         snprintf(s->groups[g], sizeof(s->groups[g]), "group%u", g);

@@ -150,6 +150,8 @@ struct host {
     bool muffled; /* only those that hear it get what it sends */
     bool hears;   /* who is muffled */
     uint64_t burst_until_us;
+    /* S12: when gauges are looked at next, and the highest so far */
+    uint64_t gauges_us, peaks[4];
     /* the link */
     struct link *link;
     uint64_t exiled_until_us; /* the CMS can't be reached, other hosts can */

@@ -61,7 +61,7 @@ static void stop(struct sim *s, void *ctx, uint64_t arg)
 static void pause_host(struct sim *s, void *ctx, uint64_t for_us)
 {
     struct host *h = ctx;
-    if (over(s) || !h->node)
+    if (over(s) || !h->node || (s->gentle && !h->link))
         return;
     s->counts.pauses++;
     host_pause(h, s->now_us + for_us);
@@ -120,8 +120,9 @@ static void cut(struct sim *s, void *ctx, uint64_t arg)
 {
     struct host *h = ctx;
     (void)arg;
-    if (!over(s) && h->link)
-        simlink_cut(s, h->link);
+    if (over(s) || !h->link || (s->gentle && s->now_us < h->paused_until_us))
+        return; /* a gentle seed cuts no link of a host that can't come back at once */
+    simlink_cut(s, h->link);
 }
 
 static void speak(struct sim *s, void *ctx, uint64_t times)
@@ -234,9 +235,11 @@ static void plan_network(struct sim *s, struct rng *r)
 /* Hosts that are slow, or have small buffers. */
 static void plan_hosts(struct sim *s, struct rng *r)
 {
-    bool slow = rng_chance(r, 0.3), small = rng_chance(r, 0.3);
+    bool slow = rng_chance(r, 0.3), small = rng_chance(r, 0.3), mtus = rng_chance(r, 0.2);
     for (uint32_t i = 0; i < s->config.hosts; i++) {
         struct host *h = &s->hosts[i];
+        if (mtus && rng_chance(r, 0.5))
+            h->config.datagram_bytes = (uint32_t)rng_range(r, WIRE_DATAGRAM_MIN, 8972);
         if (slow && rng_chance(r, 0.2))
             h->receive_cost_us = rng_range(r, 10, 150);
         if (small && rng_chance(r, 0.5))

@@ -76,6 +76,7 @@ void host_boot(struct host *h)
     h->busy_until_us = s->now_us;
     for (int net = 0; net < NET_CLASSES; net++)
         h->queues[net].bytes_max = (uint64_t)((double)h->config.rcvbuf_bytes * h->buffer_share);
+    memset(h->peaks, 0, sizeof(h->peaks));
     sim_trace(s, h->name, "boot");
     app_boot(h);
     h->node = node_new(&h->config, &up, s->now_us);
@@ -215,6 +216,29 @@ static void pull(struct host *h)
         host_wake(h, h->wire_until_us - WIRE_BACKLOG_US / 2);
 }
 
+/* Says `full` when a queue or pool stands higher than ever in this life (S12). */
+static void watch_gauges(struct host *h)
+{
+    const struct node_stats *st = node_stats(h->node);
+    const struct {
+        const char *name;
+        uint64_t value, max;
+    } gauges[] = {
+        {"store_bytes", st->store_bytes, st->store_bytes_max},
+        {"reassembly_bytes", st->reassembly_bytes, st->reassembly_bytes_max},
+        {"held_packets", st->held_packets, st->held_packets_max},
+        {"repair_queue", st->repair_queue, st->repair_queue_max},
+    };
+    for (size_t i = 0; i < sizeof(gauges) / sizeof(gauges[0]); i++) {
+        if (gauges[i].value <= h->peaks[i])
+            continue;
+        h->peaks[i] = gauges[i].value;
+        sim_trace(h->sim, h->name, "full name=%s value=%llu max=%llu", gauges[i].name,
+                  (unsigned long long)gauges[i].value, (unsigned long long)gauges[i].max);
+    }
+    h->gauges_us = h->sim->now_us + 5 * SIM_MS;
+}
+
 static void host_turn(struct host *h)
 {
     struct sim *s = h->sim;
@@ -230,6 +254,8 @@ static void host_turn(struct host *h)
     pull(h);
     write_link(h);
     h->listen = node_listen_address(h->node);
+    if (s->now_us >= h->gauges_us)
+        watch_gauges(h);
     if (h->stopping && node_stopped(h->node)) {
         write_link(h);
         host_crash(h, false);

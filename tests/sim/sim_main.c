@@ -259,6 +259,7 @@ static int run_traced(const struct options *o, struct sums *sums)
         fprintf(stderr, "qsmsim: %s: %s\n", o->trace, strerror(errno));
         return 2;
     }
+    setvbuf(f, NULL, _IOLBF, 0); /* whole, too, when the core aborts */
     run_one(o, o->seed, f, &t.result);
     if (f != stdout)
         fclose(f);

@@ -146,6 +146,8 @@ static struct sim_config plan_config(const struct run_config *config, struct rng
         c.node.pool_bytes = rng_range(r, 64 << 10, 2 << 20);
     if (rng_chance(r, 0.3))
         c.cms.cache_replicas = (uint32_t)rng_range(r, 1, 4);
+    if (rng_chance(r, 0.3))
+        c.cms.ring_size = (uint32_t)rng_range(r, 2, 12);
     return c;
 }
 

@@ -129,7 +129,7 @@ static void read_line(struct checker *c, uint64_t number, const char *text)
 
 static struct checker *read_story(const struct corruption *bad)
 {
-    struct checker_config config = {.replicas = 2};
+    struct checker_config config = {.replicas = 2, .ring_size = 25};
     struct checker *c = checker_new(&config);
     for (size_t i = 0; i < STORY_LINES; i++) {
         bool meant = bad && strcmp(story[i], bad->line) == 0;
@@ -212,7 +212,7 @@ END_TEST
 
 START_TEST(a_failure_names_the_file_and_the_line)
 {
-    struct checker_config config = {.replicas = 2};
+    struct checker_config config = {.replicas = 2, .ring_size = 25};
     struct checker *c = checker_new(&config);
     checker_line(c, "host1.trace", 7, "12 host1 full name=pool value=9 max=8");
     ck_assert_uint_eq(checker_failures(c), 1);
