@@ -334,9 +334,9 @@ bool member_install(struct member *m, const Qsm__Install *in)
     }
     struct installing it = {.m = m, .in = in};
     vote_install(m->vote);
+    end_views(&it); /* while groups still go by the ids of the old views */
     bool ok = install_names(m, in);
     if (ok) {
-        end_views(&it);
         install_peers(m, in);
         for (size_t i = 0; i < in->n_region && ok; i++) {
             ok = begin_view(&it, in->region[i]);

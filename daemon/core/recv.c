@@ -614,19 +614,15 @@ void recv_thaw(struct recv *r)
     }
 }
 
-bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p,
-                bool *ret_delivered)
+bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p)
 {
-    struct stream *st = &ch->streams[slot];
-    *ret_delivered = false;
-    if (p->number != st->delivered + 1) {
+    if (p->number != ch->streams[slot].delivered + 1) {
         return false;
     }
     if (p->count == 1) {
         struct buf *b = buf_copy(p->payload, p->payload_bytes);
         deliver(ch, slot, p->number, b, b->data, p->payload_bytes);
         buf_unref(b);
-        *ret_delivered = true;
         return true;
     }
     const struct partial *pa = &ch->partial;
@@ -634,11 +630,12 @@ bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p
     if (p->index != (goes_on ? pa->next : 0)) {
         return false;
     }
+    uint32_t before = goes_on ? pa->next : 0;
     if (add_piece(ch, slot, p->number, p->index, p->count, p->payload, p->payload_bytes)) {
         deliver_partial(ch);
-        *ret_delivered = true;
+        return true;
     }
-    return true;
+    return pa->body != NULL && pa->next == before + 1;
 }
 
 bool recv_idle(const struct recv *r)

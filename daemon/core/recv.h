@@ -114,10 +114,9 @@ void recv_freeze(struct channel_in *ch);
 /* Everything up to seq belongs to the view: may be taken and delivered. */
 void recv_cut(struct channel_in *ch, uint64_t seq);
 void recv_thaw(struct recv *r);
-/* Delivers the next piece of a dead sender's message that was fetched from another region. False:
- * not the one that comes next. *ret_delivered: a whole message was. */
-bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p,
-                bool *ret_delivered);
+/* Takes the next piece of a dead sender's message that was fetched from another region, and
+ * delivers the message when that was its last. False: not the piece that comes next. */
+bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p);
 
 /* Nothing missing, kept or half put together. */
 bool recv_idle(const struct recv *r);

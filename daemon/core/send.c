@@ -397,6 +397,9 @@ void send_link(struct send *s, struct group *g)
         assert(p->channel->view == p->view);
         p->unit_stable = g->unit_sent;
     }
+    if (g->pending.body != NULL && g->index == 0) {
+        plan_pieces(s, g); /* the regions may take other sizes now */
+    }
     if (!g->dry || g->pending.body != NULL) {
         send_ready(s, g);
     }

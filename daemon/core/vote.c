@@ -18,7 +18,6 @@ void vote_init(struct vote *v, struct context *ctx, struct groups *groups, struc
     v->recv = recv;
     v->peers = peers;
     v->recovery = recovery;
-    TAILQ_INIT(&v->kept);
     TAILQ_INIT(&v->out);
     TAILQ_INIT(&v->passed);
     timer_init(&v->fetch_timer, fetch_due, v);
@@ -376,7 +375,12 @@ static bool fetch_channel(struct vote *v, const struct cut_channel *cut, struct 
     return true;
 }
 
-static bool fetch_number(struct vote *v, const struct cut_number *n, struct datagram *ret)
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static bool fetch_number(struct vote *v, struct cut_number *n, struct datagram *ret)
 {
     uint32_t address = peers_address(v->peers, n->holder);
     if (!lacks_number(v, n) || n->holder == v->ctx->id || address == 0) {
@@ -388,12 +392,14 @@ static bool fetch_number(struct vote *v, const struct cut_number *n, struct data
             return false;
         }
     }
+    uint64_t delivered = ch->streams[n->slot].delivered;
     struct wire_fetch_num f = {.epoch = v->tag.epoch,
                                .requester = v->ctx->id,
                                .sender = n->sender,
                                .group = n->group,
-                               .first = ch->streams[n->slot].delivered + 1,
-                               .last = n->number};
+                               .first = delivered + 1,
+                               .last = least(n->number, delivered + FETCH_NUMBERS_MAX)};
+    n->asked = f.last;
     if (ch->partial.body != NULL && ch->partial.slot == n->slot && ch->partial.number == f.first) {
         f.index = ch->partial.next;
     }

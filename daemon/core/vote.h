@@ -15,7 +15,8 @@
 #define FETCH_FIRST_US 4000
 #define FETCH_MAX_US 64000
 #define PROXY_QUEUE_MAX 4096
-#define STUCK_US 1500000 /* without progress: says so */
+#define FETCH_NUMBERS_MAX 1024 /* messages asked for at once */
+#define STUCK_US 1500000       /* without progress: says so */
 
 struct vote_tag {
     uint64_t term, epoch;
@@ -33,10 +34,19 @@ struct cut_number {
     uint32_t sender, holder, group, slot;
     uint64_t number;
     uint64_t first; /* the holder's first one in this view */
+    uint64_t asked; /* up to here it was asked for */
+};
+
+/* What names a piece of a message. */
+struct piece_key {
+    uint64_t number;
+    uint32_t sender, group, index, zero;
 };
 
 /* A piece of a message for another region: kept, or on its way. */
 struct piece {
+    UT_hash_handle hh; /* kept: by key */
+    struct piece_key key;
     TAILQ_ENTRY(piece) entry;
     struct wire_proxy proxy; /* payload inside body */
     struct buf *body;        /* a reference */
@@ -72,7 +82,7 @@ struct vote {
     uint64_t fetch_after_us, progress_us, missing;
     struct timer fetch_timer;
     struct source fetch_source, proxy_source;
-    struct pieces kept; /* delivered by proxy in this view: others may ask for them */
+    struct piece *kept; /* came by proxy in this view: to be delivered, and others may ask */
     struct pieces out;
     uint32_t out_count;
     TAILQ_HEAD(passed_nums, fetch_num) passed;

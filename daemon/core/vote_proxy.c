@@ -14,9 +14,11 @@ static void piece_free(struct pieces *list, struct piece *p)
 
 void vote_drop_pieces(struct vote *v)
 {
-    struct piece *p;
-    while ((p = TAILQ_FIRST(&v->kept)) != NULL) {
-        piece_free(&v->kept, p);
+    struct piece *p, *next;
+    HASH_ITER (hh, v->kept, p, next) {
+        HASH_DEL(v->kept, p);
+        buf_unref(p->body);
+        free(p);
     }
     while ((p = TAILQ_FIRST(&v->out)) != NULL) {
         piece_free(&v->out, p);
@@ -144,15 +146,28 @@ static void serve_packet(struct vote *v, const struct wire_fetch_num *f, const s
     }
 }
 
+static struct piece *kept_find(const struct vote *v, uint32_t sender, uint32_t group,
+                               uint64_t number, uint32_t index)
+{
+    struct piece_key key = {.number = number, .sender = sender, .group = group, .index = index};
+    struct piece *p;
+    HASH_FIND(hh, v->kept, &key, sizeof key, p);
+    return p;
+}
+
 static void serve_kept(struct vote *v, const struct wire_fetch_num *f, uint32_t address)
 {
-    struct piece *p;
-    TAILQ_FOREACH (p, &v->kept, entry) {
-        if (p->proxy.sender == f->sender && p->proxy.group == f->group &&
-            wanted(f, p->proxy.number, p->proxy.index)) {
+    for (uint64_t n = f->first; v->kept != NULL && n <= f->last && n - f->first < FETCH_NUMBERS_MAX;
+         n++) {
+        const struct piece *p;
+        uint32_t index = n == f->first ? f->index : 0;
+        while ((p = kept_find(v, f->sender, f->group, n, index)) != NULL) {
             struct wire_proxy proxy = p->proxy;
             proxy.epoch = f->epoch;
             queue_piece(v, address, &proxy, p->body);
+            if (++index == p->proxy.count) {
+                break;
+            }
         }
     }
 }
@@ -203,7 +218,25 @@ static void keep(struct vote *v, const struct wire_proxy *p)
     k->body = buf_copy(p->payload, p->payload_bytes);
     k->proxy = *p;
     k->proxy.payload = k->body->data;
-    TAILQ_INSERT_TAIL(&v->kept, k, entry);
+    k->key = (struct piece_key){
+        .number = p->number, .sender = p->sender, .group = p->group, .index = p->index};
+    HASH_ADD(hh, v->kept, key, sizeof k->key, k);
+}
+
+/* Delivers what is next in turn, as far as it is there. */
+static void deliver_kept(struct vote *v, struct cut_number *n, struct channel_in *ch)
+{
+    const struct stream *st = &ch->streams[n->slot];
+    const struct piece *p;
+    do {
+        const struct partial *pa = &ch->partial;
+        bool goes_on = pa->body != NULL && pa->slot == n->slot && pa->number == st->delivered + 1;
+        p = kept_find(v, n->sender, n->group, st->delivered + 1, goes_on ? pa->next : 0);
+    } while (p != NULL && st->delivered < n->number && recv_proxy(ch, n->slot, &p->proxy));
+    if (st->delivered >= n->asked && st->delivered < n->number) { /* the next lot at once */
+        v->next_number = 0;
+        source_ready(v->ctx, &v->fetch_source);
+    }
 }
 
 void vote_proxy(struct vote *v, const struct wire_proxy *p)
@@ -213,15 +246,19 @@ void vote_proxy(struct vote *v, const struct wire_proxy *p)
         return;
     }
     for (uint32_t i = 0; i < v->number_count; i++) {
-        const struct cut_number *n = &v->numbers[i];
+        struct cut_number *n = &v->numbers[i];
         if (n->sender != p->sender || n->group != p->group || p->number > n->number) {
             continue;
         }
         struct channel_in *ch = recv_find(v->recv, p->sender);
-        bool delivered = false;
-        if (ch != NULL && ch->prefix >= ch->limit && recv_proxy(ch, n->slot, p, &delivered)) {
+        if (ch != NULL && p->number > ch->streams[n->slot].delivered &&
+            p->number <= ch->streams[n->slot].delivered + FETCH_NUMBERS_MAX &&
+            kept_find(v, p->sender, p->group, p->number, p->index) == NULL) {
             v->ctx->stats.repairs_from_flush++;
             keep(v, p);
+            if (ch->prefix >= ch->limit) {
+                deliver_kept(v, n, ch);
+            }
         }
         return;
     }

@@ -141,7 +141,7 @@ static struct sim_config plan_config(const struct run_config *config, struct rng
     if (rng_chance(r, 0.3))
         c.node.datagram_bytes = (uint32_t)rng_range(r, WIRE_DATAGRAM_MIN, 4000);
     if (rng_chance(r, 0.2))
-        c.node.reassembly_bytes = rng_range(r, 1 << 10, 600 << 10);
+        c.node.reassembly_bytes = rng_range(r, 420 << 10, 900 << 10);
     if (rng_chance(r, 0.2))
         c.node.pool_bytes = rng_range(r, 64 << 10, 2 << 20);
     if (rng_chance(r, 0.3))

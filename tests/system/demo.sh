@@ -13,10 +13,6 @@ if [[ $net == lo ]]; then
     lines=${LINES_SENT:-100000}
 fi
 
-cell() { # host counter
-    counter "$1" "$2"
-}
-
 progress() {
     local name line all
     while sleep 1; do
@@ -54,16 +50,21 @@ losses_are_real() {
 
 repairs=0 repairs_peers=0
 table() {
-    local name cachers holders sender rounds
-    printf '\n%-6s %10s %10s %10s %10s %10s %10s\n' host messages lost cachers holders sender 'token us'
+    local name cachers holders sender rounds trips
+    printf '\n%-6s %10s %8s   %-26s %s\n' '' '' '' 'repaired by' 'token, where led'
+    printf '%-6s %10s %8s %8s %8s %8s %8s %8s\n' \
+        host messages lost cachers others sender rounds 'us each'
     for name in "${receivers[@]}"; do
-        cachers=$(cell "$name" repairs_from_cachers)
-        holders=$(cell "$name" repairs_from_holders)
-        sender=$(cell "$name" repairs_from_sender)
-        rounds=$(cell "$name" last_round_trip_us)
-        printf '%-6s %10d %10d %10d %10d %10d %10s\n' "$name" "$(cell "$name" messages_delivered)" \
-            "$(cell "$name" packets_lost)" "$cachers" "$holders" "$sender" \
-            "$( ((rounds > 0)) && echo "$rounds" || echo -)"
+        cachers=$(counter "$name" repairs_from_cachers)
+        holders=$(counter "$name" repairs_from_holders)
+        sender=$(counter "$name" repairs_from_sender)
+        rounds=$(counter "$name" rounds_complete)
+        trips=$(counter "$name" round_trip_us)
+        printf '%-6s %10d %8d %8d %8d %8d %8s %8s\n' "$name" \
+            "$(counter "$name" messages_delivered)" "$(counter "$name" packets_lost)" \
+            "$cachers" "$holders" "$sender" \
+            "$( ((rounds > 0)) && echo "$rounds" || echo -)" \
+            "$( ((rounds > 0)) && echo $((trips / rounds)) || echo -)"
         repairs=$((repairs + cachers + holders + sender))
         repairs_peers=$((repairs_peers + cachers + holders))
     done

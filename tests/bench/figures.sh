@@ -1,0 +1,287 @@
+#!/bin/bash
+# figures.sh: how fast it is here, as a table: rates, token round trips, joins, memory, simulator.
+# Hosts are network namespaces on one bridge, the wire as the kernel makes it ("merged": no loss, and
+# a train of segments crosses whole). The bridge copies in the sender's time. Nothing fails for being
+# slow; what could not be measured is "-". Other work on the machine shows in every figure, least in
+# the CPU times.
+#   BUILD=dir OUT=file.csv tests/bench/figures.sh [idle|flow|token|join|sim…]
+set -u
+. "$(dirname "$0")/../system/lib.sh"
+[[ ${OUT:-/} == /* ]] || export OUT=$PWD/$OUT
+system_enter "$@"
+if [[ $net == lo ]]; then
+    say "figures: namespaces are forbidden here"
+    exit 1
+fi
+
+repeats=3
+seconds=3      # that a stream is meant to last
+window=4       # seconds between two looks at a ring's counters
+joins=50
+bytes=1000
+limit=210      # seconds after which nothing more is begun
+sections=("$@")
+[[ $# -gt 0 ]] || sections=(idle flow token join sim)
+flow=$BUILD/tests/bench/flow
+rows=$(mktemp "${TMPDIR:-/tmp}/qsm-figures.XXXXXX")
+
+# ---- words
+
+# A row: the median of the values, the least and the greatest of them.
+figure() { # what unit value…
+    local what=$1 unit=$2
+    shift 2
+    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | awk -v what="$what" -v unit="$unit" '
+        { v[NR] = $1 }
+        END {
+            if (NR == 0) { print what "," unit ",-,-,-,0"; exit }
+            m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
+            print what "," unit "," m "," v[1] "," v[NR] "," NR
+        }' | tee -a "$rows" | show
+}
+
+show() {
+    awk -F, '{ printf "%-58s %12s  %-6s %12s %12s %3s\n", $1, $3, $2, $4, $5, $6 }'
+}
+
+load() {
+    cut -d ' ' -f 1-3 /proc/loadavg
+}
+
+# How much of the processors others use: ours are not running yet.
+busy_percent() {
+    local a b
+    a=$(head -n 1 /proc/stat)
+    sleep 1
+    b=$(head -n 1 /proc/stat)
+    printf '%s\n%s\n' "$a" "$b" | awk '
+        { all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
+        NR == 1 { all0 = all; idle0 = idle }
+        END { printf "%.0f\n", all > all0 ? 100 * (1 - (idle - idle0) / (all - all0)) : 0 }'
+}
+
+late() {
+    ((SECONDS > limit))
+}
+
+# CPU time of a daemon, in microseconds.
+cpu_us() { # host
+    awk -v hz="$(getconf CLK_TCK)" '{ printf "%.0f\n", ($14 + $15) * 1000000 / hz }' \
+        "/proc/${pid[$1]}/stat"
+}
+
+# ---- hosts
+
+hosts_begin() { # count
+    local i name
+    cluster_begin
+    for ((i = 1; i <= $1; i++)); do
+        host_add "h$i"
+        in_host "h$i" ethtool -K eth0 tx-udp-segmentation on 2>/dev/null
+    done
+    cms_start
+    for name in "${hosts[@]}"; do
+        qsmd_start "$name"
+    done
+    for name in "${hosts[@]}"; do
+        within 20 admitted "$name" || say "$name was not admitted"
+    done
+}
+
+# Ends the daemons, well or not: that is for the tests to judge.
+hosts_end() {
+    daemons_end_well >/dev/null
+    cluster_remove
+}
+
+run_on() { # host command…
+    local name=$1
+    shift
+    QSM_SOCKET=$work/$name.sock "$@"
+}
+
+# ---- messages per second
+
+# Sends from h1 to h2 … and prints the rate of the slowest receiver, or nothing.
+stream() { # group receivers messages
+    local group=$1 receivers=$2 count=$3 i p pids=() good=1
+    for ((i = 2; i <= receivers + 1; i++)); do
+        run_on "h$i" timeout 60 "$flow" recv "$group" "$count" >"$work/flow.h$i" 2>>"$work/flow.log" &
+        pids+=($!)
+    done
+    ctl h1 groups "$group" --wait "$receivers" -W 20 >/dev/null || good=0
+    ((good == 0)) ||
+        run_on h1 timeout 60 "$flow" send "$group" "$count" "$bytes" 2>>"$work/flow.log" || good=0
+    for p in "${pids[@]}"; do
+        ((good == 1)) || kill "$p" 2>/dev/null
+        wait "$p" || good=0
+    done
+    ((good == 0)) || sort -n "$work"/flow.h* | head -n 1 | cut -d ' ' -f 1
+}
+
+measure_flow() { # receivers
+    local receivers=$1 i rate count rates=() before=() cpu=() who
+    hosts_begin $((receivers + 1))
+    rate=$(stream warm "$receivers" 20000)
+    count=$((${rate:-10000} * seconds))
+    rm -f "$work"/flow.h*
+    for ((i = 1; i <= repeats; i++)); do
+        ! late || break
+        before=("$(cpu_us h1)" "$(cpu_us h2)")
+        rate=$(stream "flow-$i" "$receivers" "$count")
+        rates+=("${rate:--}")
+        [[ -n $rate ]] || continue
+        cpu[0]+=" $(awk -v a="${before[0]}" -v b="$(cpu_us h1)" -v n="$count" \
+            'BEGIN { printf "%.2f", (b - a) / n }')"
+        cpu[1]+=" $(awk -v a="${before[1]}" -v b="$(cpu_us h2)" -v n="$count" \
+            'BEGIN { printf "%.2f", (b - a) / n }')"
+    done
+    figure "messages 1 -> $receivers ($bytes bytes; slowest receiver)" 1/s "${rates[@]}"
+    # shellcheck disable=SC2086 # lists of values
+    {
+        figure "CPU of the sender's qsmd per message, 1 -> $receivers" us ${cpu[0]:-}
+        figure "CPU of a receiver's qsmd per message, 1 -> $receivers" us ${cpu[1]:-}
+    }
+    [[ ! -s $work/flow.log ]] || cat "$work/flow.log"
+    hosts_end
+}
+
+# ---- token round trips
+
+# rounds, sum of their round trips, the last one's
+ring_counters() { # host
+    ctl "$1" stats | awk '
+        $1 == "rounds_complete" { rounds = $2 }
+        $1 == "round_trip_us" { sum = $2 }
+        $1 == "last_round_trip_us" { last = $2 }
+        END { print rounds + 0, sum + 0, last + 0 }'
+}
+
+# The leader of the ring of all: who closed the most rounds.
+leader() {
+    local name best='' most=0 rounds
+    for name in "${hosts[@]}"; do
+        read -r rounds _ <<<"$(ring_counters "$name")"
+        ((rounds <= most)) || { most=$rounds best=$name; }
+    done
+    say "$best"
+}
+
+measure_token() { # hosts
+    local count=$1 name lead i rounds sum rounds2 sum2 last means=() lasts=() per_second=()
+    hosts_begin "$count"
+    for name in "${hosts[@]}"; do
+        ctl "$name" join ring -W 60 &
+        host_pid[$name]=$!
+    done
+    for name in "${hosts[@]}"; do
+        wait "${host_pid[$name]}"
+        unset "host_pid[$name]"
+    done
+    ctl h1 groups ring --wait "$count" -W 30 >/dev/null || say "not all $count have joined"
+    run_on h1 "$flow" send ring 0 "$bytes" 1000 2>>"$work/flow.log" &
+    host_pid[send]=$!
+    sleep 3
+    lead=$(leader)
+    for ((i = 1; i <= repeats; i++)); do
+        [[ -n $lead ]] && ! late || break
+        read -r rounds sum _ <<<"$(ring_counters "$lead")"
+        sleep "$window"
+        read -r rounds2 sum2 last <<<"$(ring_counters "$lead")"
+        ((rounds2 > rounds)) || continue
+        means+=($(((sum2 - sum) / (rounds2 - rounds))))
+        per_second+=("$(awk -v n=$((rounds2 - rounds)) -v s="$window" 'BEGIN { printf "%.1f", n / s }')")
+        lasts+=("$last")
+    done
+    kill "${host_pid[send]}" 2>/dev/null
+    wait "${host_pid[send]}" 2>/dev/null
+    unset 'host_pid[send]'
+    figure "token round trip, $count nodes, mean of ${window} s" us "${means[@]}"
+    figure "token round trip, $count nodes, last one" us "${lasts[@]}"
+    figure "complete rounds, $count nodes, 1000 messages/s" 1/s "${per_second[@]}"
+    [[ ! -s $work/flow.log ]] || cat "$work/flow.log"
+    hosts_end
+}
+
+# ---- joins
+
+measure_join() {
+    local name median p99
+    hosts_begin 5
+    for name in h1 h2 h3 h4; do
+        ctl "$name" join steady
+    done
+    ctl h1 groups steady --wait 4 -W 20 >/dev/null
+    run_on h1 "$flow" send steady 0 "$bytes" 1000 2>>"$work/flow.log" &
+    host_pid[send]=$!
+    sleep 1
+    run_on h5 timeout 60 "$flow" join steady "$joins" >"$work/joins" 2>>"$work/flow.log"
+    kill "${host_pid[send]}" 2>/dev/null
+    wait "${host_pid[send]}" 2>/dev/null
+    unset 'host_pid[send]'
+    mapfile -t times < <(sort -n "$work/joins")
+    median=- p99=-
+    if ((${#times[@]} > 0)); then
+        median=$(awk -v t="${times[$((${#times[@]} / 2))]}" 'BEGIN { printf "%.1f", t / 1000 }')
+        # The least value that 99 of 100 do not exceed.
+        p99=$(awk -v t="${times[$(((${#times[@]} * 99 + 99) / 100 - 1))]}" \
+            'BEGIN { printf "%.1f", t / 1000 }')
+    fi
+    figure "join to view, median of ${#times[@]}, 5th of 5 at 1000 messages/s" ms "$median"
+    figure "join to view, p99 of ${#times[@]}" ms "$p99"
+    [[ ! -s $work/flow.log ]] || cat "$work/flow.log"
+    hosts_end
+}
+
+# ---- the rest
+
+measure_idle() {
+    local name sizes=()
+    hosts_begin 3
+    sleep 1
+    for name in "${hosts[@]}"; do
+        sizes+=("$(awk '$1 == "VmRSS:" { print $2 }' "/proc/${pid[$name]}/status")")
+    done
+    figure "resident memory of an idle qsmd (3 hosts)" kB "${sizes[@]}"
+    hosts_end
+}
+
+measure_sim() {
+    local speed
+    speed=$(timeout 80 "$BUILD/qsmsim" --seeds 100 --jobs "$(nproc)" |
+        sed -n 's/.* virtual node-seconds in .*: \([0-9.]*\) per second/\1/p')
+    figure "simulated node-seconds per second (100 seeds)" 1/s "${speed:--}"
+}
+
+# ---- all of it
+
+busy=$(busy_percent)
+say "$("$BUILD/qsmd" --version | head -n 1), $(nproc) processors, load average $(load); others use $busy %"
+[[ $sanitized == 0 ]] || say "a build with sanitizers: these are no figures of speed"
+printf '%-58s %12s  %-6s %12s %12s %3s\n' figure median unit min max n
+for section in "${sections[@]}"; do
+    case $section in
+    idle) measure_idle ;;
+    flow)
+        measure_flow 2
+        measure_flow 8
+        ;;
+    token)
+        late || measure_token 5
+        late || measure_token 64
+        ;;
+    join) late || measure_join ;;
+    sim) late || measure_sim ;;
+    *) say "no such section: $section" ;;
+    esac
+done
+say "load average at the end $(load); $SECONDS s"
+if [[ -n ${OUT:-} ]]; then
+    {
+        say "figure,unit,median,min,max,n"
+        cat "$rows"
+        say "processors in use by others before,%,$busy,$busy,$busy,1"
+        load | awk '{ print "load average at the end,," $1 "," $1 "," $1 ",1" }'
+    } >"$OUT"
+fi
+rm -f "$rows"
