@@ -127,12 +127,11 @@ static void free_unused(struct groups *gs, struct group *g)
 
 void groups_drop_handle(struct groups *gs, struct group *g)
 {
-    if (g->handle == GROUP_NO_HANDLE) {
-        return;
+    if (g->handle != GROUP_NO_HANDLE) {
+        gs->handles[g->handle] = NULL;
+        g->handle = GROUP_NO_HANDLE;
+        gs->open--;
     }
-    gs->handles[g->handle] = NULL;
-    g->handle = GROUP_NO_HANDLE;
-    gs->open--;
     free_unused(gs, g);
 }
 

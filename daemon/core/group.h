@@ -35,9 +35,9 @@ struct group {
     unsigned asked;     /* modes that the CMS was told */
     unsigned installed; /* modes in the view */
     bool refused;
-    unsigned named;     /* while a full state is installed: it names the group, and us as a sender */
-    bool leaving;  /* closed for receiving while a member: until GROUP_LEFT */
-    unsigned tell; /* bits TELL_*: events that an open or close made due */
+    unsigned named; /* while a full state is installed: it names the group, and us as a sender */
+    bool leaving;   /* closed for receiving while a member: until GROUP_LEFT */
+    unsigned tell;  /* bits TELL_*: events that an open or close made due */
 
     struct feed feed;
     bool waits; /* passed over: waits for room under a ticket */

@@ -43,8 +43,12 @@ void member_say(void *member, const Qsm__NodeToCms *msg)
 {
     struct member *m = member;
     size_t size = qsm__node_to_cms__get_packed_size(msg);
-    if (!m->up || m->out_used - m->out_sent + size > LINK_OUT_MAX) {
+    if (!m->up) {
         return; /* said again when the link is up */
+    }
+    if (m->out_used - m->out_sent + size > LINK_OUT_MAX) {
+        m->reset = true; /* on a new link all is said again */
+        return;
     }
     if (m->out_sent > 0) {
         memmove(m->out, m->out + m->out_sent, m->out_used - m->out_sent);
@@ -60,19 +64,58 @@ void member_say(void *member, const Qsm__NodeToCms *msg)
     m->out_used += size + FRAME_HEAD_BYTES;
 }
 
-/* A group may be told to the CMS as no longer sent to only when all that was sent is stable. */
+/* A group may be told to the CMS as no longer sent to only when all that was sent is stable; and
+ * the last one of a channel when all members know that it is released, since from then on nothing
+ * tells them. */
 static unsigned tellable(const struct group *g)
 {
     bool settled = g->sent == g->stable && g->pending.body == NULL && g->dry;
+    for (uint32_t i = 0; i < g->place_count && settled && !(g->want & NODE_SEND); i++) {
+        const struct channel_out *ch = g->places[i].channel;
+        settled = ch == NULL || ch->wanted || ch->rel_known == ch->last;
+    }
     return g->want | (settled ? 0 : g->asked & NODE_SEND);
 }
 
+/* Which channels some group goes on to send into. */
+static void mark_wanted(struct member *m)
+{
+    struct channel_out *ch, *next_channel;
+    HASH_ITER (hh, m->send->channels, ch, next_channel) {
+        ch->wanted = false;
+    }
+    struct group *g, *next;
+    HASH_ITER (by_name, m->groups->by_name, g, next) {
+        for (uint32_t i = 0; i < g->place_count && (g->want & NODE_SEND); i++) {
+            if (g->places[i].channel != NULL) {
+                g->places[i].channel->wanted = true;
+            }
+        }
+    }
+}
+
+static void say_some(struct member *m, Qsm__Change **list, size_t count)
+{
+    Qsm__Changes msg = QSM__CHANGES__INIT;
+    msg.request = ++m->requests;
+    msg.change = list;
+    msg.n_change = count;
+    Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
+    out.what_case = QSM__NODE_TO_CMS__WHAT_CHANGES;
+    out.changes = &msg;
+    if (count > 0) {
+        member_say(m, &out);
+    }
+}
+
+/* Any number of changes, in requests that fit a frame. */
 static void say_changes(struct member *m)
 {
     m->dirty = false;
-    size_t count = 0, room = HASH_CNT(by_name, m->groups->by_name);
-    Qsm__Change *changes = context_alloc(room, sizeof changes[0]);
-    Qsm__Change **list = context_alloc(room, sizeof list[0]);
+    mark_wanted(m);
+    size_t count = 0;
+    Qsm__Change *changes = context_alloc(CHANGES_PER_REQUEST, sizeof changes[0]);
+    Qsm__Change **list = context_alloc(CHANGES_PER_REQUEST, sizeof list[0]);
     struct group *g, *next;
     HASH_ITER (by_name, m->groups->by_name, g, next) {
         unsigned want = tellable(g);
@@ -87,17 +130,12 @@ static void say_changes(struct member *m)
         c->recv = (want & NODE_RECV) != 0;
         c->send = (want & NODE_SEND) != 0;
         list[count++] = c;
+        if (count == CHANGES_PER_REQUEST) {
+            say_some(m, list, count);
+            count = 0;
+        }
     }
-    Qsm__Changes msg = QSM__CHANGES__INIT;
-    msg.request = ++m->requests;
-    msg.change = list;
-    msg.n_change = count;
-    Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
-    out.what_case = QSM__NODE_TO_CMS__WHAT_CHANGES;
-    out.changes = &msg;
-    if (count > 0) {
-        member_say(m, &out);
-    }
+    say_some(m, list, count);
     free(changes);
     free(list);
 }
@@ -142,6 +180,7 @@ void member_close(struct member *m, struct group *g, unsigned mode)
 {
     unsigned lost = g->want & mode;
     g->want &= ~mode;
+    g->refused = false;
     m->dirty = true;
     if ((lost & NODE_RECV) && !(g->installed & NODE_RECV)) {
         tell_soon(m, g, TELL_LEFT);
@@ -279,10 +318,10 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
     vote_say_left(m->vote);
     struct group *g, *next;
     HASH_ITER (by_name, m->groups->by_name, g, next) {
-        g->asked = ~g->want & (NODE_RECV | NODE_SEND); /* all are told again */
-        m->dirty |= g->want != 0 || g->installed != 0;
-        if (g->want == 0 && g->installed == 0) {
-            g->asked = 0;
+        unsigned known = g->asked | g->installed; /* what the CMS may have heard */
+        if (g->want != 0 || known != 0) {         /* all are told again */
+            g->asked = ~g->want & (NODE_RECV | NODE_SEND);
+            m->dirty = true;
         }
     }
 }
@@ -295,6 +334,7 @@ static void answer(struct member *m, const Qsm__Answer *a)
             continue;
         }
         g->refused = true;
+        g->asked = g->installed;
         struct group_event e = {.kind = GROUP_REFUSED,
                                 .group = g->handle,
                                 .epoch = g->epoch,

@@ -15,6 +15,7 @@
 #define LINK_SILENT_US 3000000   /* without a byte from the CMS: connects anew */
 #define LINK_LEAVE_US 1000000    /* without the CMS: leaves an attempt before the vote */
 #define LINK_OUT_MAX (64u << 20) /* bytes waiting for the link */
+#define CHANGES_PER_REQUEST 8192 /* of at most 264 bytes each: fits a frame */
 #define PROBES_MAX 16
 #define PROBE_TRIES 4
 #define PROBE_EVERY_US 100000

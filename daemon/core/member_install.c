@@ -356,6 +356,9 @@ bool member_install(struct member *m, const Qsm__Install *in)
         relink_senders(m);
         struct group *g, *next;
         HASH_ITER (by_name, m->groups->by_name, g, next) {
+            if (g->installed & ~g->want & ~g->asked) {
+                g->asked |= g->installed; /* the CMS took in what is no longer wanted: told again */
+            }
             member_drop_unused(m, g);
         }
         m->dirty = true;
@@ -393,4 +396,8 @@ void member_expelled(struct member *m)
     c->epoch = 0;
     m->incarnation = context_random(c) | 1;
     m->dirty = true;
+    struct held_packet *h;
+    while ((h = recv_unhold(m->recv, UINT64_MAX)) != NULL) {
+        free(h);
+    }
 }

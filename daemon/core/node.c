@@ -105,7 +105,8 @@ static bool ours(struct node *n, const struct arrival *a, const struct channel_i
         recv_hold(&n->recv, id->epoch, a->net, a->data, a->bytes);
         return false;
     }
-    if (v == NULL || v->rid != id->rid || v->epoch != id->epoch || id->sender == n->ctx.id) {
+    if (v == NULL || v->rid != id->rid || v->epoch != id->epoch || id->sender == n->ctx.id ||
+        peers_find(&n->peers, id->sender) == NULL) { /* of one whose epoch comes: it is repaired */
         n->ctx.stats.packets_dropped_unknown++;
         return false;
     }
@@ -407,6 +408,7 @@ int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us, 
     struct group *g = groups_add(&n->groups, name);
     int error = groups_take_handle(&n->groups, g);
     if (error < 0) {
+        groups_drop_handle(&n->groups, g);
         return error;
     }
     *ret_group = g->handle;

@@ -85,7 +85,7 @@ static const struct packet *body_of(const struct recovery *rc, const struct chan
     const struct packet *p = NULL;
     if (id->sender == rc->ctx->id) {
         const struct channel_out *out = send_find(rc->send, id->rid);
-        if (out != NULL && out->view->epoch == id->epoch) {
+        if (out != NULL && out->view->epoch == id->epoch && seq < out->tx) {
             p = store_find(&out->store, seq);
             *ret_rel = out->rel;
         }

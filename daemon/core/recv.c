@@ -219,6 +219,10 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
 {
     struct stream *st = &ch->streams[rec->slot];
     uint64_t number = rec->number != 0 ? rec->number : st->seen + 1;
+    if (st->seen != 0 && number != st->seen + 1) { /* numbers of a stream have no gaps */
+        ch->recv->ctx->stats.datagrams_malformed++;
+        return;
+    }
     if (ch->recv->by_slot[rec->slot]->place_count > 1) {
         store_mark(p, rec->slot, number, 0);
     }
@@ -392,14 +396,14 @@ static bool make_room(struct channel_in *ch, uint64_t seq, size_t bytes)
             return seq == ch->prefix + 1;
         }
         uint64_t last = ch->have.list[ch->have.count - 1].to;
+        if (last <= ch->share) {
+            return true; /* all of these were promised in tokens: they are kept */
+        }
         struct packet *p = store_find(&ch->store, last);
         assert(p != NULL);
         drop_body(ch, p, "full");
         store_forget(&ch->store, last);
         ranges_remove(&ch->have, last, last);
-        if (ch->share >= last) {
-            ch->share = last - 1;
-        }
         c->stats.packets_dropped_full++;
     }
     return true;
@@ -447,7 +451,8 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
         recv_learn(ch, 0, p->rel);
         return false;
     }
-    if (p->seq - ch->store.base > STORE_SPAN_MAX || !make_room(ch, p->seq, bytes)) {
+    recv_learn(ch, 0, p->rel); /* what is released makes room in the store's span */
+    if (p->seq - ch->store.base > RECV_SPAN_MAX || !make_room(ch, p->seq, bytes)) {
         c->stats.packets_dropped_full++;
         return false;
     }
@@ -476,7 +481,7 @@ void recv_learn(struct channel_in *ch, uint64_t top, uint64_t rel)
     if (ch->frozen && top > ch->limit) {
         top = ch->limit;
     }
-    if (top > ch->store.base + STORE_SPAN_MAX) { /* more than any window: not to be believed */
+    if (top > ch->store.base + RECV_SPAN_MAX) { /* more than any window: not to be believed */
         ch->recv->ctx->stats.datagrams_malformed++;
         return;
     }
@@ -556,9 +561,13 @@ uint64_t recv_gap_at(struct recv *r)
 bool recv_hold(struct recv *r, uint64_t epoch, enum net_class net, const uint8_t *data,
                size_t bytes)
 {
-    if (r->held_count >= HELD_MAX) {
-        r->ctx->stats.packets_dropped_full++;
+    if (epoch > r->ctx->epoch + HELD_EPOCHS_MAX) {
+        r->ctx->stats.packets_dropped_unknown++;
         return false;
+    }
+    if (r->held_count >= HELD_MAX) { /* the oldest goes */
+        r->ctx->stats.packets_dropped_full++;
+        free(recv_unhold(r, UINT64_MAX));
     }
     struct held_packet *h = context_alloc(1, sizeof *h + bytes);
     h->epoch = epoch;

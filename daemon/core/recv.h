@@ -13,6 +13,8 @@
 
 #define REORDER_SLACK_US 2000
 #define HELD_MAX 2048
+#define HELD_EPOCHS_MAX 64  /* how far ahead a view to come may be */
+#define RECV_SPAN_MAX 65536 /* packets above the last released one that may exist */
 
 /* One sender's messages to one group. */
 struct stream {
@@ -103,7 +105,7 @@ uint64_t recv_run(const struct channel_in *ch, uint64_t from, uint64_t to, bool 
 /* Earliest time at which a gap is old enough to report, TIMER_NEVER: there is none. */
 uint64_t recv_gap_at(struct recv *r);
 
-/* Keeps a datagram for a view to come. False: no room. */
+/* Keeps a datagram for a view to come. False: too far ahead to be believed. */
 bool recv_hold(struct recv *r, uint64_t epoch, enum net_class net, const uint8_t *data,
                size_t bytes);
 /* The next held datagram for a view up to epoch, taken off the list; the caller frees it. */

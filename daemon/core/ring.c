@@ -363,8 +363,8 @@ static bool gather(struct ring *r, const struct wire_slice *s)
 /* Whether the token that arrived is one that goes on from here. */
 static bool accept(struct ring *r, const struct wire_slice *s)
 {
-    if (!wire_read_token(r->in.bytes, r->in.total, r->token) || r->token->rid != s->rid ||
-        r->token->epoch != s->epoch || r->token->size != r->size ||
+    if (!wire_read_token(r->in.bytes, r->in.total, r->token) || !ring_believes(r->token) ||
+        r->token->rid != s->rid || r->token->epoch != s->epoch || r->token->size != r->size ||
         r->token->ring_epoch != s->ring_epoch || r->token->round != s->round) {
         r->ctx->stats.datagrams_malformed++;
         return false;
@@ -378,7 +378,8 @@ static bool accept(struct ring *r, const struct wire_slice *s)
 void ring_receive(struct ring *r, const struct wire_slice *s, uint32_t from)
 {
     if (r->view == NULL || s->rid != r->view->rid || s->epoch != r->view->epoch ||
-        s->level != r->level || r->size == 1) {
+        s->level != r->level || r->size == 1 || view_rank(r->view, from) == VIEW_NO_RANK ||
+        s->ring_epoch > r->seen_epoch + RING_EPOCHS_MAX) {
         r->ctx->stats.packets_dropped_unknown++;
         return;
     }

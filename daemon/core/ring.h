@@ -18,6 +18,7 @@
 #define TOKEN_LOST_PER_MEMBER_US 10000
 #define TOKEN_PER_MEMBER_US 100 /* least interval between tokens: this times the members */
 #define TOKEN_ACKS_MAX 16
+#define RING_EPOCHS_MAX 65536 /* how far ahead of the last one seen a token may be */
 
 /* What complete rounds proved of one sender's channel; only the leader keeps it. */
 struct proof {

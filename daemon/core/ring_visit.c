@@ -21,7 +21,11 @@ static struct state state_of(struct ring *r, uint32_t sender)
         return (struct state){
             .top = out->last, .prefix = out->last, .share = out->last, .rel = out->rel};
     }
-    struct channel_in *in = recv_channel(r->recv, sender);
+    struct channel_in *in = recv_find(r->recv, sender);
+    if (in == NULL && peers_find(r->peers, sender) == NULL) {
+        return (struct state){0}; /* its epoch is still to come: nothing of it is here */
+    }
+    in = in != NULL ? in : recv_channel(r->recv, sender);
     struct state s = {
         .top = in->top, .prefix = in->prefix, .share = in->share, .rel = in->rel, .in = in};
 #ifdef MUTANT_frozen_channel_counted
@@ -182,6 +186,24 @@ void ring_make_token(struct ring *r)
 }
 
 /* ---- a visit */
+
+static bool at_most(uint64_t value, uint64_t max)
+{
+    return value <= max || value == UINT64_MAX; /* that: nobody has said yet */
+}
+
+bool ring_believes(const struct token *t)
+{
+    for (uint32_t i = 0; i < t->channel_count; i++) {
+        const struct token_channel *c = &t->channels[i];
+        if (!at_most(c->prefix, c->max_seen) || !at_most(c->cached, c->max_seen) ||
+            !at_most(c->rel_known, c->max_seen) || c->rel > c->max_seen ||
+            c->stable > c->max_seen || c->cached_all > c->max_seen) {
+            return false;
+        }
+    }
+    return true;
+}
 
 static void learn(const struct state *s, const struct token_channel *tc)
 {
@@ -401,6 +423,9 @@ bool ring_conclude(struct ring *r, bool full)
     bool again = r->carried_count > 0;
     for (uint32_t i = 0; i < t->channel_count; i++) {
         const struct token_channel *tc = &t->channels[i];
+        if (tc->late && peers_find(r->peers, tc->sender) == NULL) {
+            continue;
+        }
         struct proof *p = proof_of(r, tc->sender);
         if (tc->late) {
             struct state s = state_of(r, tc->sender);

@@ -8,6 +8,9 @@
  * ranges that are still missing. */
 void ring_make_token(struct ring *r);
 
+/* Whether what a token says of its channels can be: nothing is above the highest packet seen. */
+bool ring_believes(const struct token *t);
+
 /* This node's visit: learns from r->token, adds its state, serves repairs. */
 void ring_visit(struct ring *r);
 

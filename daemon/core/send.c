@@ -476,7 +476,7 @@ void send_ack(struct send *s, const struct wire_ack *a)
 {
     struct channel_out *ch = send_find(s, a->channel.rid);
     if (ch == NULL || ch->view->epoch != a->channel.epoch || a->channel.sender != s->ctx->id ||
-        a->stable > ch->last || a->rel_known > ch->last) {
+        a->stable >= ch->tx || a->rel_known >= ch->tx) {
         s->ctx->stats.packets_dropped_unknown++;
         return;
     }

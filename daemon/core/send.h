@@ -12,6 +12,8 @@
 #include "view.h"
 #include "wire_data.h"
 
+#define SEND_PACKETS_MAX                                                                           \
+    32768 /* packets of a channel that are not released: half of RECV_SPAN_MAX */
 #define BEACON_FIRST_US 10000
 #define BEACON_MAX_US 500000
 #define ASK_FIRST_US 10000
@@ -32,6 +34,7 @@ struct channel_out {
     uint32_t active; /* senders that share the region, as told; 0: not told yet */
     uint64_t inflight_bytes, unreleased_bytes;
     bool paused;           /* in the scope of a view change: nothing more is built */
+    bool wanted;           /* some group goes on to send into it (member, while it tells the CMS) */
     bool claimed;          /* a feed with a lower ticket waits for room here */
     struct group *busy;    /* whose large message is unfinished here; NULL: none */
     struct group **groups; /* by slot, filled as they are sent to */

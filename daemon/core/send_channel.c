@@ -48,7 +48,8 @@ uint64_t send_window(const struct channel_out *ch)
 bool send_channel_has_room(const struct channel_out *ch)
 {
     uint64_t more = datagram_bytes(ch) + (uint64_t)ch->open_used;
-    return (ch->inflight_bytes + ch->open_used == 0 ||
+    return ch->last - ch->rel < SEND_PACKETS_MAX &&
+           (ch->inflight_bytes + ch->open_used == 0 ||
             ch->inflight_bytes + more <= inflight_max(ch)) &&
            (ch->unreleased_bytes + ch->open_used == 0 ||
             ch->unreleased_bytes + more <= window_max(ch));

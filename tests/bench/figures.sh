@@ -57,7 +57,7 @@ busy_percent() {
     printf '%s\n%s\n' "$a" "$b" | awk '
         { all = 0; for (i = 2; i <= 9; i++) all += $i; idle = $5 + $6 }
         NR == 1 { all0 = all; idle0 = idle }
-        END { printf "%.0f\n", all > all0 ? 100 * (1 - (idle - idle0) / (all - all0)) : 0 }'
+        END { printf "%.0f\n", all == all0 ? 0 : 100 * (1 - (idle - idle0) / (all - all0)) }'
 }
 
 late() {
@@ -120,7 +120,7 @@ stream() { # group receivers messages
 }
 
 measure_flow() { # receivers
-    local receivers=$1 i rate count rates=() before=() cpu=() who
+    local receivers=$1 i rate count rates=() before=() cpu=()
     hosts_begin $((receivers + 1))
     rate=$(stream warm "$receivers" 20000)
     count=$((${rate:-10000} * seconds))
@@ -139,8 +139,8 @@ measure_flow() { # receivers
     figure "messages 1 -> $receivers ($bytes bytes; slowest receiver)" 1/s "${rates[@]}"
     # shellcheck disable=SC2086 # lists of values
     {
-        figure "CPU of the sender's qsmd per message, 1 -> $receivers" us ${cpu[0]:-}
-        figure "CPU of a receiver's qsmd per message, 1 -> $receivers" us ${cpu[1]:-}
+        figure "CPU of the sender's qsmd per message 1 -> $receivers" us ${cpu[0]:-}
+        figure "CPU of a receiver's qsmd per message 1 -> $receivers" us ${cpu[1]:-}
     }
     [[ ! -s $work/flow.log ]] || cat "$work/flow.log"
     hosts_end
@@ -196,9 +196,9 @@ measure_token() { # hosts
     kill "${host_pid[send]}" 2>/dev/null
     wait "${host_pid[send]}" 2>/dev/null
     unset 'host_pid[send]'
-    figure "token round trip, $count nodes, mean of ${window} s" us "${means[@]}"
-    figure "token round trip, $count nodes, last one" us "${lasts[@]}"
-    figure "complete rounds, $count nodes, 1000 messages/s" 1/s "${per_second[@]}"
+    figure "token round trip at $count nodes (mean of $window s)" us "${means[@]}"
+    figure "token round trip at $count nodes (the last one)" us "${lasts[@]}"
+    figure "complete rounds at $count nodes (1000 messages/s)" 1/s "${per_second[@]}"
     [[ ! -s $work/flow.log ]] || cat "$work/flow.log"
     hosts_end
 }
@@ -227,8 +227,8 @@ measure_join() {
         p99=$(awk -v t="${times[$(((${#times[@]} * 99 + 99) / 100 - 1))]}" \
             'BEGIN { printf "%.1f", t / 1000 }')
     fi
-    figure "join to view, median of ${#times[@]}, 5th of 5 at 1000 messages/s" ms "$median"
-    figure "join to view, p99 of ${#times[@]}" ms "$p99"
+    figure "join to view: median of ${#times[@]} (5th member; 1000 messages/s)" ms "$median"
+    figure "join to view: p99 of ${#times[@]}" ms "$p99"
     [[ ! -s $work/flow.log ]] || cat "$work/flow.log"
     hosts_end
 }

@@ -258,12 +258,16 @@ static int run(struct flow *f, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct flow f = {0};
-    struct qsm_callbacks callbacks = {&f, on_message, on_view, on_end, NULL, NULL, on_opened};
+    struct qsm_callbacks callbacks = {&f, NULL, on_view, on_end, NULL, NULL, on_opened};
     bool sends = argc > 1 && strcmp(argv[1], "send") == 0;
+    bool receives = argc > 1 && strcmp(argv[1], "recv") == 0;
 
     if (argc < 4 || argc > 6 || (sends ? argc < 5 : argc != 4) ||
-        (!sends && strcmp(argv[1], "recv") != 0 && strcmp(argv[1], "join") != 0))
+        (!sends && !receives && strcmp(argv[1], "join") != 0))
         return usage();
+    /* What comes between joins is of no interest. */
+    if (receives)
+        callbacks.message = on_message;
     f.count = strtoull(argv[3], NULL, 10);
     f.bytes = sends ? strtoul(argv[4], NULL, 10) : 0;
     if (sends && (f.bytes < BYTES_MIN || f.bytes > QSM_MESSAGE_MAX))

@@ -32,12 +32,18 @@ static void crash(struct sim *s, void *ctx, uint64_t down_us)
         sim_at(s, s->now_us + down_us, restart, h, 0);
 }
 
+/* The first host from h on that wants to send. */
+static struct host *sender_from(struct sim *s, struct host *h)
+{
+    for (uint32_t i = 0; i < s->config.hosts && !h->wants_send; i++)
+        h = &s->hosts[(h->index + 1) % s->config.hosts];
+    return h;
+}
+
 /* A sender is heard by some hosts only, and dies: the others need what those have. */
 static void last_words(struct sim *s, void *ctx, uint64_t after_us)
 {
-    struct host *h = ctx;
-    for (uint32_t i = 0; i < s->config.hosts && !h->wants_send; i++)
-        h = &s->hosts[(h->index + 1) % s->config.hosts];
+    struct host *h = sender_from(s, ctx);
     if (over(s) || !h->node || !load_burst(h))
         return;
     s->counts.last_words++;
@@ -132,19 +138,19 @@ static void speak(struct sim *s, void *ctx, uint64_t times)
         return;
     load_burst(h);
     if (times > 0)
-        sim_at(s, s->now_us + 10 * SIM_MS, speak, h, times - 1);
+        sim_at(s, s->now_us + rng_range(&s->random, 1, 8 * SIM_MS), speak, h, times - 1);
 }
 
 /* The CMS takes a host for dead that the others hear, and that sends on. */
 static void exile(struct sim *s, void *ctx, uint64_t for_us)
 {
-    struct host *h = ctx;
+    struct host *h = sender_from(s, ctx);
     if (over(s) || !h->link)
         return;
     s->counts.exiles++;
     h->exiled_until_us = s->now_us + for_us;
     simlink_cut(s, h->link);
-    sim_at(s, s->now_us + 130 * SIM_MS, speak, h, rng_below(&s->random, 20));
+    sim_at(s, s->now_us + 130 * SIM_MS, speak, h, rng_range(&s->random, 5, 80));
 }
 
 static void silence(struct sim *s, void *ctx, uint64_t for_us)

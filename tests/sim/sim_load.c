@@ -50,7 +50,7 @@ bool load_burst(struct host *h)
     struct sim *s = h->sim;
     bool any = false;
     for (uint32_t g = 0; g < s->config.groups; g++) {
-        for (uint64_t n = rng_below(&s->random, 20); h->groups[g].sendable && n > 0; n--)
+        for (uint64_t n = rng_below(&s->random, 8); h->groups[g].sendable && n > 0; n--)
             any |= app_publish(h, 0, g, message_bytes(s), rng_chance(&s->random, 0.5));
     }
     return any;

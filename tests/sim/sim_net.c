@@ -128,7 +128,7 @@ static void send_to(struct sim *s, struct parcel *p, struct host *to, uint64_t l
     if (s->filter && s->filter(s->filter_ctx, &look))
         return;
     if (p->net != NET_CONTROL && p->bytes > to->config.datagram_bytes)
-        sim_fail(s, "MTU: a datagram of %u bytes to %s", p->bytes, to->name);
+        return; /* its link has a smaller MTU */
     if (is_lost(s, to))
         return;
     deliver(s, p, to, left_us);
