@@ -75,7 +75,7 @@ step_scenario() { step scenario "$san/scenario-tests"; }
 step_conf() { step conf env BUILD="$san" tests/conf/run.sh; }
 step_sim() { step sim tests/sim.sh "$san/qsmsim" "$seeds"; }
 step_mutants() { step mutants env SEEDS=500 MAKE="$make" tests/mutants.sh; }
-step_system() { step system env BUILD="$san" tests/system/run.sh; }
+step_system() { step system env BUILD="$san" LINES_SENT="${LINES_SENT:-150000}" tests/system/run.sh; }
 
 [ $# -gt 0 ] || set -- build build_asan tidy install unit scenario conf sim system
 for name in "$@"; do
