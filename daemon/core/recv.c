@@ -478,9 +478,11 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
 void recv_learn(struct channel_in *ch, uint64_t top, uint64_t rel)
 {
     uint64_t now = ch->recv->ctx->now_us;
+#ifndef MUTANT_frozen_channel_counted
     if (ch->frozen && top > ch->limit) {
         top = ch->limit;
     }
+#endif
     if (top > ch->store.base + RECV_SPAN_MAX) { /* more than any window: not to be believed */
         ch->recv->ctx->stats.datagrams_malformed++;
         return;

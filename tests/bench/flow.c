@@ -94,7 +94,8 @@ static void on_end(void *ctx, struct qsm_group *g, const struct qsm_end_event *e
     (void)g;
     f->ended = true;
     if (e->why != QSM_END_LEFT) {
-        fprintf(stderr, "flow: the subscription ended: %d\n", (int)e->why);
+        fprintf(stderr, "flow: the daemon ended the subscription%s\n",
+                e->why == QSM_END_SLOW ? ": slow" : "");
         f->broken = true;
     }
 }
@@ -189,7 +190,7 @@ static int run_recv(struct flow *f)
     while (n > 0 && f->done < f->count && !f->ended && !f->broken)
         n = qsm_wait(f->qsm, STUCK_MS);
     if (f->done < f->count)
-        return fail(f, "recv", n < 0 ? n : -ETIMEDOUT);
+        return fail(f, "recv", n < 0 ? n : f->ended || f->broken ? -EPIPE : -ETIMEDOUT);
     double seconds = (double)(f->last_us - f->first_us) / 1e6;
     printf("%.0f messages/s: %llu in %.3f s\n", seconds > 0 ? (double)(f->count - 1) / seconds : 0,
            (unsigned long long)f->count, seconds);

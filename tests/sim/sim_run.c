@@ -95,7 +95,7 @@ static void trace_stuck(struct sim *s)
         if (!h->node)
             continue;
         const struct node_stats *st = node_stats(h->node);
-        sim_trace(s, h->name, "idle=%d held=%llu store=%llu partial=%llu unreleased=%llu",
+        sim_trace(s, h->name, "idle now=%d held=%llu store=%llu partial=%llu unreleased=%llu",
                   node_idle(h->node), (unsigned long long)st->held_packets,
                   (unsigned long long)st->store_bytes, (unsigned long long)st->reassembly_bytes,
                   (unsigned long long)st->unreleased_bytes);

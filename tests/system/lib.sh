@@ -109,15 +109,17 @@ host_add() { # name…
         address[$name]=10.77.$((host_count / 250)).$((host_count % 250 + 1))
         : >"$work/ns/$name"
         unshare --net="$work/ns/$name" true
-        ip link add "p$host_count" type veth peer name eth0 netns "$work/ns/$name"
-        ip link set "p$host_count" master br0 up
-        in_host "$name" sh -c "
-            ip link set lo up
-            ip address add ${address[$name]}/16 dev eth0
-            ip link set eth0 up
-            ip route add 224.0.0.0/4 dev eth0
-            ethtool -K eth0 tx-udp-segmentation off gro off
-        " >"$work/$name.net" 2>&1 || cat "$work/$name.net"
+        ip -batch - <<-END
+	link add p$host_count type veth peer name eth0 netns $work/ns/$name
+	link set p$host_count master br0 up
+	END
+        in_host "$name" ip -batch - <<-END
+	link set lo up
+	address add ${address[$name]}/16 dev eth0
+	link set eth0 up
+	route add 224.0.0.0/4 dev eth0
+	END
+        in_host "$name" ethtool -K eth0 tx-udp-segmentation off gro off
     done
 }
 
