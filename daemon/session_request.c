@@ -329,6 +329,15 @@ static void hold_leave(struct session *s, struct request *r, const char *name)
     local_touch(s, l);
 }
 
+static size_t held_count(const struct session *s)
+{
+    struct local *l, *next;
+    size_t count = 0;
+    HASH_ITER (hh, s->by_name, l, next)
+        count += l->held;
+    return count;
+}
+
 int request_hold(struct client *c, const Qsm__Hold *m)
 {
     for (size_t i = 0; i < m->n_join; i++) {
@@ -340,6 +349,11 @@ int request_hold(struct client *c, const Qsm__Hold *m)
     }
     if (c->s->stopped) {
         out_result(c, m->request, -ESHUTDOWN, "the daemon stops");
+        return 0;
+    }
+    if (held_count(c->s) + m->n_join > c->s->config.groups_per_client) {
+        out_result(c, m->request, -EDQUOT,
+                   "the node would hold more memberships than groups_per_client allows");
         return 0;
     }
     struct request *r = request_new(c, m->request);
