@@ -231,6 +231,8 @@ install: all
 	    test -e $(etc)/$$unit.conf || install -m 644 config/$$unit.conf $(etc) || exit 1; \
 	done
 	install -m 644 packaging/sysusers.d/qsm.conf $(lib)/sysusers.d
+	install -D -m 644 packaging/completion/qsmctl \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/qsmctl
 	install -m 644 packaging/sysctl.d/60-qsm.conf $(lib)/sysctl.d
 	for page in man/*.[0-9]; do \
 	    install -m 644 $$page $(man)/man$${page##*.} || exit 1; \

@@ -30,7 +30,7 @@ for file in usr/sbin/qsmd usr/sbin/qsm-cmsd usr/bin/qsmctl usr/include/qsmclient
     usr/lib/sysusers.d/qsm.conf usr/lib/sysctl.d/60-qsm.conf usr/share/man/man1/qsmctl.1 \
     usr/share/man/man3/libqsmclient.3 usr/share/man/man5/qsmd.conf.5 \
     usr/share/man/man5/qsm-cmsd.conf.5 usr/share/man/man7/qsm.7 usr/share/man/man8/qsmd.8 \
-    usr/share/man/man8/qsm-cmsd.8; do
+    usr/share/man/man8/qsm-cmsd.8 usr/share/bash-completion/completions/qsmctl; do
     [ -e "$root/$file" ] || { echo "missing: $file"; missing=1; }
 done
 report $missing "every file is there"

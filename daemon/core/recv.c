@@ -19,6 +19,16 @@ struct channel_in *recv_find(const struct recv *r, uint32_t sender)
     return ch;
 }
 
+/* Above the configured cap there is room for one message of each sender, for those first in line
+ * and for view changes. */
+static void count_channels(struct recv *r, int more)
+{
+    struct node_stats *s = &r->ctx->stats;
+    s->channels_in += (uint64_t)more;
+    s->reassembly_bytes_max =
+        r->ctx->config.reassembly_bytes + s->channels_in * (MESSAGE_MAX + WIRE_DATAGRAM_MAX);
+}
+
 struct channel_in *recv_channel(struct recv *r, uint32_t sender)
 {
     struct channel_in *ch = recv_find(r, sender);
@@ -34,7 +44,7 @@ struct channel_in *recv_channel(struct recv *r, uint32_t sender)
     store_init(&ch->store);
     ranges_init(&ch->have);
     HASH_ADD(hh, r->channels, sender, sizeof ch->sender, ch);
-    r->ctx->stats.channels_in++;
+    count_channels(r, 1);
     return ch;
 }
 
@@ -53,7 +63,7 @@ static void channel_free(struct recv *r, struct channel_in *ch)
     HASH_DEL(r->channels, ch);
     drop_partial(ch);
     r->ctx->stats.store_bytes -= ch->store.body_bytes;
-    r->ctx->stats.channels_in--;
+    count_channels(r, -1);
     store_done(&ch->store);
     ranges_done(&ch->have);
     free(ch->streams);

@@ -44,8 +44,7 @@
     X(flushes_joined, "view changes in which this node voted")                                     \
     X(flushes_left, "attempts that this node left for want of a CMS")                              \
     X(window_full, "times a feed was passed over since a window was full")                         \
-    X(reassembly_over,                                                                             \
-      "large messages begun over the cap, since their sender was first in line")                \
+    X(reassembly_over, "large messages begun over the cap, since their sender was first in line")  \
     X(bodies_freed_early, "bodies dropped since all their cachers hold them")
 
 /* X(name, what it shows): values, not counts */
@@ -53,7 +52,7 @@
     X(store_bytes, "bodies held, bytes")                                                           \
     X(store_bytes_max, "cap on bodies of others: pool_bytes")                                      \
     X(reassembly_bytes, "incomplete messages, bytes")                                              \
-    X(reassembly_bytes_max, "cap: reassembly_bytes")                                               \
+    X(reassembly_bytes_max, "cap: reassembly_bytes, and a message of each sender")                 \
     X(held_packets, "packets held for a view to come")                                             \
     X(held_packets_max, "cap on them")                                                             \
     X(unreleased_bytes, "own packets that some region has not released, bytes")                    \
