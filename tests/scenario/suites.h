@@ -8,5 +8,6 @@ Suite *suite_repair(void);
 Suite *suite_views(void);
 Suite *suite_packets(void);
 Suite *suite_regress(void);
+Suite *suite_hostile(void);
 
 #endif

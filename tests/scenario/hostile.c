@@ -1,0 +1,181 @@
+/* hostile: datagrams with our cluster's tag and contents that cannot be. They cost what they say
+ * they cost: a count. */
+#include <string.h>
+#include "story.h"
+#include "suites.h"
+#include "wire_token.h"
+
+/* Host 0 sends to group 0 in two regions: host 1, and hosts 2 and 3, who are in group 1, too. */
+static struct story *two_regions(void)
+{
+    struct story *st = story_new(4, 2);
+    story_sender(st, 0, 0);
+    for (uint32_t i = 1; i < 4; i++)
+        story_join(st, i, 0);
+    story_join(st, 2, 1);
+    story_join(st, 3, 1);
+    story_settle(st);
+    story_send(st, 0, 0, 100);
+    story_settle(st);
+    return st;
+}
+
+struct forged {
+    struct story *st;
+    uint8_t bytes[WIRE_CONTROL_MAX];
+    struct writer w;
+};
+
+static void forge(struct forged *f, struct story *st, uint32_t from, enum wire_kind kind)
+{
+    f->st = st;
+    f->w = (struct writer){.at = f->bytes, .end = f->bytes + sizeof f->bytes};
+    struct wire_outer outer = {.kind = (uint8_t)kind,
+                               .cluster = wire_cluster_tag(story_host(st, 0)->config.cluster),
+                               .node_id = story_id(st, from)};
+    wire_write_outer(&f->w, &outer);
+}
+
+static void deliver(struct forged *f, uint32_t to, enum net_class net)
+{
+    ck_assert(!f->w.bad);
+    node_receive(story_host(f->st, to)->node, net, f->bytes, (size_t)(f->w.at - f->bytes),
+                 f->st->sim->now_us);
+}
+
+static void own_region(void *ctx, const struct node_region_info *info)
+{
+    struct channel_id *id = ctx;
+    if (info->ours) {
+        id->rid = info->rid;
+        id->epoch = info->epoch;
+    }
+}
+
+/* The channel of host `from` into the region of host `to`. */
+static struct channel_id channel(struct story *st, uint32_t from, uint32_t to)
+{
+    struct channel_id id = {.sender = story_id(st, from)};
+    node_each_region(story_host(st, to)->node, own_region, &id);
+    return id;
+}
+
+START_TEST(numbers_that_go_back_within_a_packet_are_malformed)
+{
+    struct story *st = two_regions();
+    struct forged f;
+    forge(&f, st, 0, WIRE_DATA);
+    struct wire_packet p = {.channel = channel(st, 0, 1), .seq = 2, .records = 2};
+    wire_write_packet(&f.w, &p);
+    for (uint64_t number = 100; number > 10; number -= 45) {
+        struct record rec = {
+            .flags = RECORD_NUMBER, .number = number, .count = 1, .payload = f.bytes};
+        wire_write_record(&f.w, &rec);
+    }
+    deliver(&f, 1, NET_DATA);
+    ck_assert_uint_eq(story_stats(st, 1)->datagrams_malformed, 2);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(an_ack_for_packets_that_were_not_sent_is_not_believed)
+{
+    struct story *st = two_regions();
+    struct forged f;
+    for (uint32_t to = 1; to < 3; to++) {
+        forge(&f, st, to, WIRE_ACK);
+        struct wire_ack ack = {
+            .channel = channel(st, 0, to), .round = UINT32_MAX, .stable = 2, .active = 1};
+        wire_write_ack(&f.w, &ack);
+        deliver(&f, 0, NET_CONTROL);
+    }
+    story_send(st, 0, 0, 100);
+    story_settle(st);
+    story_expect(st, "p0 stable g=* n=2");
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_beacon_of_a_packet_that_cannot_be_stops_nothing)
+{
+    struct story *st = two_regions();
+    struct forged f;
+    forge(&f, st, 0, WIRE_BEACON);
+    wire_write_beacon(
+        &f.w, &(struct wire_beacon){.channel = channel(st, 0, 1), .last = UINT64_C(1) << 60});
+    deliver(&f, 1, NET_CONTROL);
+    ck_assert_uint_eq(story_stats(st, 1)->datagrams_malformed, 1);
+    story_send(st, 0, 0, 100);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_sender_that_no_epoch_names_gets_no_channel)
+{
+    struct story *st = two_regions();
+    uint64_t before = story_stats(st, 1)->channels_in;
+    struct forged f;
+    for (uint32_t id = 1000; id < 1100; id++) {
+        struct channel_id c = channel(st, 0, 1);
+        c.sender = id;
+        forge(&f, st, 0, WIRE_BEACON);
+        wire_write_beacon(&f.w, &(struct wire_beacon){.channel = c, .last = 3});
+        deliver(&f, 1, NET_CONTROL);
+    }
+    ck_assert_uint_eq(story_stats(st, 1)->channels_in, before);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_token_from_far_ahead_does_not_silence_the_ring)
+{
+    struct story *st = two_regions();
+    struct channel_id c = channel(st, 0, 2);
+    struct forged f;
+    forge(&f, st, 3, WIRE_TOKEN);
+    struct wire_slice s = {.rid = c.rid,
+                           .epoch = c.epoch,
+                           .count = 1,
+                           .ring_epoch = UINT32_MAX,
+                           .round = UINT32_MAX,
+                           .total = 8,
+                           .bytes = f.bytes,
+                           .size = 8};
+    wire_write_slice(&f.w, &s);
+    deliver(&f, 2, NET_CONTROL);
+    story_send(st, 0, 0, 100);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(packets_of_views_far_ahead_are_not_held)
+{
+    struct story *st = two_regions();
+    struct forged f;
+    forge(&f, st, 0, WIRE_DATA);
+    struct wire_packet p = {.channel = channel(st, 0, 1), .seq = 1, .records = 1};
+    p.channel.epoch = UINT64_C(1) << 60;
+    wire_write_packet(&f.w, &p);
+    deliver(&f, 1, NET_DATA);
+    ck_assert_uint_eq(story_stats(st, 1)->held_packets, 0);
+    story_end(st);
+}
+END_TEST
+
+Suite *suite_hostile(void)
+{
+    Suite *s = suite_create("hostile");
+    TCase *t = tcase_create("hostile");
+
+    tcase_add_test(t, numbers_that_go_back_within_a_packet_are_malformed);
+    tcase_add_test(t, an_ack_for_packets_that_were_not_sent_is_not_believed);
+    tcase_add_test(t, a_beacon_of_a_packet_that_cannot_be_stops_nothing);
+    tcase_add_test(t, a_sender_that_no_epoch_names_gets_no_channel);
+    tcase_add_test(t, a_token_from_far_ahead_does_not_silence_the_ring);
+    tcase_add_test(t, packets_of_views_far_ahead_are_not_held);
+    suite_add_tcase(s, t);
+    return s;
+}
