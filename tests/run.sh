@@ -70,7 +70,7 @@ step_build() { step build build_all plainly BUILD="$build"; }
 step_build_asan() { step build-asan build_all "with sanitizers" BUILD="$san" SAN=1; }
 step_tidy() { step tidy env BUILD="$build" tests/tidy.sh; }
 step_install() { step install env BUILD="$build" MAKE="$make" tests/install.sh; }
-step_unit() { step unit "$san/unit-tests"; }
+step_unit() { step unit tests/unit.sh "$san/unit-tests"; }
 step_scenario() { step scenario "$san/scenario-tests"; }
 step_conf() { step conf env BUILD="$san" tests/conf/run.sh; }
 step_sim() { step sim tests/sim.sh "$san/qsmsim" "$seeds"; }
