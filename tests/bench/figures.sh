@@ -23,6 +23,7 @@ limit=210      # seconds after which nothing more is begun
 sections=("$@")
 [[ $# -gt 0 ]] || sections=(idle flow token join sim)
 flow=$BUILD/tests/bench/flow
+[ -x "$flow" ] || { echo "$flow is not built: use \`make bench\`" >&2; exit 2; }
 rows=$(mktemp "${TMPDIR:-/tmp}/qsm-figures.XXXXXX")
 
 # ---- words
