@@ -29,7 +29,7 @@ report() { # claim
 layers='
 programs  main cmsd
 shell     loop ipc session link udp journal trace
-protocol  node context peer group send recv ring recovery member vote
+protocol  node context peer group send recv ring rings recovery member vote
 protocol  cms flush suspect region
 parts     view store wire_data wire_token pull pace timer range buf stats upcalls frame
 beside    log conf conf_value clock options
@@ -40,13 +40,14 @@ edges='
 main: loop
 loop: ipc session link udp trace
 ipc: session
-node: context peer group send recv ring recovery member vote
+node: context peer group send recv rings recovery member vote
 group: context
 send: context group peer
 recv: context group
-ring: context group send recv recovery peer
+ring: context group send recv recovery peer rings
+rings: context group send recv recovery peer ring
 recovery: context group send recv peer
-member: context group send recv ring recovery peer vote
+member: context group send recv rings recovery peer vote
 vote: context group send recv recovery peer
 peer: context node
 cms: flush suspect region

@@ -46,10 +46,11 @@ struct cms_watch {
     uint64_t probe_us; /* when it ends */
     uint32_t asked[2]; /* members asked */
     bool answered[2];
-    bool alive;           /* one of them said so */
-    bool link_silent;     /* the probe is because of silence, not because of a suspicion */
-    uint32_t accusers[2]; /* distinct nodes that suspect it */
-    uint64_t accused_us;  /* by the latter */
+    bool alive;                /* one of them said so */
+    bool link_silent;          /* the probe is because of silence, not because of a suspicion */
+    uint32_t accusers[2];      /* distinct nodes that suspect it */
+    uint64_t first_accused_us; /* by the first of them */
+    uint64_t accused_us;       /* last */
 };
 
 struct cms_node {

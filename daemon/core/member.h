@@ -7,7 +7,7 @@
 #include "group.h"
 #include "peer.h"
 #include "recv.h"
-#include "ring.h"
+#include "rings.h"
 #include "send.h"
 #include "vote.h"
 
@@ -42,7 +42,7 @@ struct member {
     struct peers *peers;
     struct send *send;
     struct recv *recv;
-    struct ring *ring;
+    struct rings *rings;
     struct vote *vote;
     struct recovery *recovery;
 

@@ -135,7 +135,7 @@ static bool begin_view(struct installing *it, const Qsm__Region *in)
     }
     if (in->n_member == 0 || in->n_member > VIEW_MEMBERS_MAX ||
         !ascending(in->member, in->n_member) || in->datagram_bytes < WIRE_DATAGRAM_MIN ||
-        in->datagram_bytes > WIRE_DATAGRAM_MAX || in->ring_size == 0) {
+        in->datagram_bytes > WIRE_DATAGRAM_MAX || in->ring_size < 2) {
         return false;
     }
     struct region *r = context_alloc(1, sizeof *r);
@@ -300,7 +300,7 @@ static void move_region(struct member *m)
     }
     if (own != m->recv->view) {
         recv_move(m->recv, own);
-        ring_move(m->ring, own);
+        rings_move(m->rings, own);
     }
 }
 
@@ -388,7 +388,7 @@ void member_expelled(struct member *m)
     }
     send_done(m->send);
     recv_move(m->recv, NULL);
-    ring_move(m->ring, NULL);
+    rings_move(m->rings, NULL);
     member_forget_regions(m);
     groups_reset(m->groups);
     peers_done(m->peers);

@@ -10,7 +10,7 @@
 #include "peer.h"
 #include "recovery.h"
 #include "recv.h"
-#include "ring.h"
+#include "rings.h"
 #include "send.h"
 #include "vote.h"
 
@@ -21,20 +21,16 @@ struct node {
     struct send send;
     struct recv recv;
     struct recovery recovery;
-    struct ring ring;
+    struct rings rings;
     struct vote vote;
     struct member member;
 };
 
-/* A sender asks for a token of a region: true when this node leads that region's ring. */
+/* A sender asks for tokens of a region: true when only this node has to know. */
 static bool ask_self(void *ctx, const struct view *v)
 {
     struct node *n = ctx;
-    if (n->ring.view != v || !ring_leads(&n->ring)) {
-        return false;
-    }
-    ring_want(&n->ring);
-    return true;
+    return rings_want(&n->rings, v);
 }
 
 struct node *node_new(const struct node_config *config, const struct upcalls *upcalls,
@@ -53,9 +49,9 @@ struct node *node_new(const struct node_config *config, const struct upcalls *up
     n->send.ask_ctx = n;
     recv_init(&n->recv, &n->ctx, &n->groups);
     recovery_init(&n->recovery, &n->ctx, &n->send, &n->recv, &n->peers);
-    ring_init(&n->ring, &n->ctx, &n->send, &n->recv, &n->peers, &n->recovery);
-    n->ring.suspect = member_suspect;
-    n->ring.suspect_ctx = &n->member;
+    rings_init(&n->rings, &n->ctx, &n->send, &n->recv, &n->peers, &n->recovery);
+    n->rings.suspect = member_suspect;
+    n->rings.suspect_ctx = &n->member;
     vote_init(&n->vote, &n->ctx, &n->groups, &n->send, &n->recv, &n->peers, &n->recovery);
     n->vote.say = member_say;
     n->vote.say_ctx = &n->member;
@@ -64,7 +60,7 @@ struct node *node_new(const struct node_config *config, const struct upcalls *up
     n->member.peers = &n->peers;
     n->member.send = &n->send;
     n->member.recv = &n->recv;
-    n->member.ring = &n->ring;
+    n->member.rings = &n->rings;
     n->member.vote = &n->vote;
     n->member.recovery = &n->recovery;
     return n;
@@ -77,7 +73,7 @@ void node_free(struct node *n)
     }
     member_done(&n->member);
     vote_done(&n->vote);
-    ring_done(&n->ring);
+    rings_done(&n->rings);
     recovery_done(&n->recovery);
     recv_done(&n->recv);
     send_done(&n->send);
@@ -120,11 +116,13 @@ static bool on_packet(struct node *n, struct arrival *a)
         return false;
     }
     if (ours(n, a, &p.channel)) {
-        recv_packet(&n->recv, &p, a->body.at, reader_left(&a->body), a->outer.node_id,
-                    a->outer.kind == WIRE_REPAIR);
+        if (recv_packet(&n->recv, &p, a->body.at, reader_left(&a->body), a->outer.node_id,
+                        a->outer.kind == WIRE_REPAIR)) {
+            recovery_arrived(&n->recovery, p.channel.sender, p.seq);
+        }
         struct channel_in *ch = recv_find(&n->recv, p.channel.sender);
         if (ch != NULL) {
-            ring_notice(&n->ring, ch);
+            rings_notice(&n->rings, ch);
         }
     }
     return true;
@@ -146,7 +144,7 @@ static bool on_token(struct node *n, struct arrival *a)
     if (!wire_read_slice(&a->body, &s)) {
         return false;
     }
-    ring_receive(&n->ring, &s, a->outer.node_id);
+    rings_receive(&n->rings, &s, a->outer.node_id);
     return true;
 }
 
@@ -156,7 +154,7 @@ static bool on_token_ack(struct node *n, struct arrival *a)
     if (!wire_read_token_ack(&a->body, &t)) {
         return false;
     }
-    ring_receive_ack(&n->ring, &t, a->outer.node_id);
+    rings_receive_ack(&n->rings, &t, a->outer.node_id);
     return true;
 }
 
@@ -166,10 +164,7 @@ static bool on_ask(struct node *n, struct arrival *a)
     if (!wire_read_ask(&a->body, &ask)) {
         return false;
     }
-    const struct view *v = n->ring.view;
-    if (v != NULL && v->rid == ask.rid && v->epoch == ask.epoch) {
-        ring_want(&n->ring);
-    }
+    rings_receive_ask(&n->rings, &ask);
     return true;
 }
 
@@ -193,8 +188,8 @@ static bool on_beacon(struct node *n, struct arrival *a)
     if (ours(n, a, &b.channel)) {
         struct channel_in *ch = recv_channel(&n->recv, b.channel.sender);
         recv_learn(ch, b.last, b.rel);
-        ring_notice(&n->ring, ch);
-        ring_beacon(&n->ring, b.channel.sender);
+        rings_notice(&n->rings, ch);
+        rings_beacon(&n->rings, b.channel.sender);
     }
     return true;
 }

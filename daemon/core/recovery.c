@@ -4,15 +4,15 @@
 #include <string.h>
 #include "recovery.h"
 
-/* A request that is passed on: rare, and it holds nothing that gets stale. */
-struct passed {
-    TAILQ_ENTRY(passed) entry;
+/* A FETCH that waits to be sent; it holds nothing that gets stale. */
+struct asked {
+    TAILQ_ENTRY(asked) entry;
     struct wire_fetch fetch;
     uint32_t address;
 };
 
 static bool build_repair(void *ctx, struct datagram *ret);
-static bool build_passed(void *ctx, struct datagram *ret);
+static bool build_fetch(void *ctx, struct datagram *ret);
 
 void recovery_init(struct recovery *rc, struct context *ctx, struct send *send, struct recv *recv,
                    struct peers *peers)
@@ -26,8 +26,8 @@ void recovery_init(struct recovery *rc, struct context *ctx, struct send *send, 
     TAILQ_INIT(&rc->spare);
     ranges_init(&rc->resent);
     source_init(&rc->source, OUT_REPAIR, build_repair, rc);
-    TAILQ_INIT(&rc->passed);
-    source_init(&rc->pass_source, OUT_FLUSH, build_passed, rc);
+    TAILQ_INIT(&rc->asked);
+    source_init(&rc->ask_source, OUT_BEACON, build_fetch, rc);
 }
 
 static void clear(struct repair_list *list)
@@ -43,12 +43,22 @@ void recovery_done(struct recovery *rc)
 {
     clear(&rc->queue);
     clear(&rc->spare);
-    struct passed *p;
-    while ((p = TAILQ_FIRST(&rc->passed)) != NULL) {
-        TAILQ_REMOVE(&rc->passed, p, entry);
-        free(p);
+    struct asked *a;
+    while ((a = TAILQ_FIRST(&rc->asked)) != NULL) {
+        TAILQ_REMOVE(&rc->asked, a, entry);
+        free(a);
     }
     ranges_done(&rc->resent);
+    recovery_forget(rc);
+}
+
+void recovery_forget(struct recovery *rc)
+{
+    struct remembered *m, *next;
+    HASH_ITER (hh, rc->remembered, m, next) {
+        HASH_DEL(rc->remembered, m);
+        free(m);
+    }
 }
 
 /* ---- the queue */
@@ -132,23 +142,27 @@ static bool build_repair(void *ctx, struct datagram *ret)
 
 /* ---- tokens */
 
-/* Whether this node should serve packet seq: it holds it, and caches it or sees that all who cache
- * it lack it. The sender itself is asked last, by an ACK. */
+/* Whether this node should serve packet seq to members of its partition: it holds it, and caches it
+ * or sees that all here who cache it lack it. The sender itself is asked last, by an ACK. */
 static bool serves(const struct recovery *rc, const struct channel_in *ch,
-                   const struct token_range *r, uint32_t rank, uint64_t seq)
+                   const struct token_range *r, const struct view_ring *at, uint64_t seq)
 {
     const struct view *v = rc->recv->view;
     const struct packet *p = store_find(&ch->store, seq);
     if (p == NULL || p->body == NULL) {
         return false;
     }
-    if (view_caches(v, rank, ch->rank, seq)) {
-        return true;
-    }
     uint32_t cachers[64];
     uint32_t count = view_cachers(v, ch->rank, seq, cachers, 64);
     for (uint32_t i = 0; i < count; i++) {
-        if (!bitmap_has(&r->lackers, cachers[i]) && !bitmap_has(&r->served, cachers[i])) {
+        if (cachers[i] == rc->recv->rank) {
+            return true;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t place = cachers[i] - at->first; /* beyond count: in another partition */
+        if (cachers[i] >= at->first && place < at->count && !bitmap_has(&r->lackers, place) &&
+            !bitmap_has(&r->served, place)) {
             return false;
         }
     }
@@ -157,9 +171,9 @@ static bool serves(const struct recovery *rc, const struct channel_in *ch,
 
 struct visit {
     struct recovery *rc;
-    uint32_t rank;
+    const struct view_ring *at;
     uint32_t looked;
-    uint32_t *given; /* packets by requester's rank */
+    uint32_t *given; /* packets by requester's place */
     struct token_range *out;
     uint32_t out_count;
 };
@@ -171,12 +185,12 @@ static bool give(struct visit *v, const struct channel_in *ch, const struct toke
     struct recovery *rc = v->rc;
     const struct view *view = rc->recv->view;
     struct channel_id id = {view->rid, view->epoch, ch->sender};
-    uint32_t count = bitmap_count(&r->lackers, view->member_count);
+    uint32_t count = bitmap_count(&r->lackers, v->at->count);
     if (count >= REPAIR_MULTICAST_FROM) {
         return recovery_queue(rc, &id, seq, view->address, true);
     }
     bool all = true;
-    for (uint32_t i = 0; i < view->member_count; i++) {
+    for (uint32_t i = 0; i < v->at->count; i++) {
         if (!bitmap_has(&r->lackers, i)) {
             continue;
         }
@@ -186,7 +200,8 @@ static bool give(struct visit *v, const struct channel_in *ch, const struct toke
             continue;
         }
         v->given[i]++;
-        all &= recovery_queue(rc, &id, seq, peers_address(rc->peers, view->members[i]), false);
+        uint32_t address = peers_address(rc->peers, view->members[v->at->first + i]);
+        all &= recovery_queue(rc, &id, seq, address, false);
     }
     return all;
 }
@@ -219,7 +234,7 @@ static void act_on_range(struct visit *v, const struct token *t, const struct to
             v->out_count + ranges_left + 2 < WIRE_TOKEN_RANGES_MAX && v->looked < REPAIR_VISIT_MAX;
         v->looked++;
         bool now = room && ch != NULL && !bitmap_empty(&r->lackers, t->size) &&
-                   serves(v->rc, ch, r, v->rank, q) && give(v, ch, r, q);
+                   serves(v->rc, ch, r, v->at, q) && give(v, ch, r, q);
         if (q == r->from) {
             was = now;
         } else if (now != was) {
@@ -234,12 +249,12 @@ static void act_on_range(struct visit *v, const struct token *t, const struct to
     emit(v, r, from, r->to, was);
 }
 
-void recovery_act(struct recovery *rc, struct token *t, uint32_t rank)
+void recovery_act(struct recovery *rc, struct token *t, const struct view_ring *at)
 {
     if (t->range_count == 0) {
         return;
     }
-    struct visit v = {.rc = rc, .rank = rank};
+    struct visit v = {.rc = rc, .at = at};
     v.given = context_alloc(t->size, sizeof v.given[0]);
     v.out = context_alloc(WIRE_TOKEN_RANGES_MAX, sizeof v.out[0]);
     for (uint32_t i = 0; i < t->range_count; i++) {
@@ -251,6 +266,215 @@ void recovery_act(struct recovery *rc, struct token *t, uint32_t rank)
     free(v.out);
     free(v.given);
     token_compact(t);
+}
+
+/* ---- requests */
+
+static bool build_fetch(void *ctx, struct datagram *ret)
+{
+    struct recovery *rc = ctx;
+    struct asked *a = TAILQ_FIRST(&rc->asked);
+    if (a == NULL) {
+        source_dry(rc->ctx, &rc->ask_source);
+        return false;
+    }
+    struct writer w;
+    datagram_begin(rc->ctx, ret, &w, WIRE_FETCH, a->address, false);
+    wire_write_fetch(&w, &a->fetch);
+    datagram_end(ret, &w);
+    TAILQ_REMOVE(&rc->asked, a, entry);
+    rc->asked_count--;
+    free(a);
+    return true;
+}
+
+static bool same_channel(const struct channel_id *a, const struct channel_id *b)
+{
+    return a->rid == b->rid && a->epoch == b->epoch && a->sender == b->sender;
+}
+
+/* Adds a packet to a FETCH that waits already; false: there is none for it with room. */
+static bool join_fetch(struct recovery *rc, uint32_t address, const struct channel_id *channel,
+                       uint32_t requester, uint64_t seq)
+{
+    uint32_t looked = 0;
+    struct asked *a;
+    TAILQ_FOREACH_REVERSE(a, &rc->asked, asked_list, entry)
+    {
+        struct wire_fetch *f = &a->fetch;
+        if (looked++ == REPAIR_JOIN_MAX) {
+            return false;
+        }
+        if (a->address != address || f->requester != requester ||
+            !same_channel(&f->channel, channel)) {
+            continue;
+        }
+        if (f->want[f->count - 1].from + f->want[f->count - 1].count == seq) {
+            f->want[f->count - 1].count++;
+            return true;
+        }
+        if (f->count < WIRE_FETCH_MAX) {
+            f->want[f->count].from = seq;
+            f->want[f->count++].count = 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Asks a node to send packet seq to the requester. */
+static void request(struct recovery *rc, uint32_t node_id, const struct channel_id *channel,
+                    uint32_t requester, uint64_t seq)
+{
+    uint32_t address = peers_address(rc->peers, node_id);
+    if (node_id == rc->ctx->id || node_id == requester || address == 0 ||
+        join_fetch(rc, address, channel, requester, seq)) {
+        return;
+    }
+    if (rc->asked_count >= REPAIR_ASKED_MAX) {
+        rc->ctx->stats.repairs_over_budget++;
+        return;
+    }
+    struct asked *a = context_alloc(1, sizeof *a);
+    a->address = address;
+    a->fetch.channel = *channel;
+    a->fetch.requester = requester;
+    a->fetch.count = 1;
+    a->fetch.want[0].from = seq;
+    a->fetch.want[0].count = 1;
+    TAILQ_INSERT_TAIL(&rc->asked, a, entry);
+    rc->asked_count++;
+    source_ready(rc->ctx, &rc->ask_source);
+}
+
+/* Asks one of a packet's cachers, another one each time, so that the load is spread. */
+static void ask_cacher(struct recovery *rc, const struct channel_id *channel, uint32_t requester,
+                       uint64_t seq, uint32_t turn)
+{
+    const struct view *v = rc->recv->view;
+    uint32_t cachers[64];
+    uint32_t count = view_cachers(v, view_rank(v, channel->sender), seq, cachers, 64);
+    if (count > 0) {
+        request(rc, v->members[cachers[(seq + turn) % count]], channel, requester, seq);
+    }
+}
+
+/* ---- what the partition can't mend itself */
+
+struct seek {
+    struct recovery *rc;
+    const struct view_ring *at;
+    const struct token_range *range;
+    struct channel_id channel;
+    struct wire_ack *ack;
+    uint32_t lackers;
+    bool whole; /* all of the partition lack it, but the sender */
+};
+
+/* Tells the sender to send from..to again. */
+static void ask_sender(struct seek *k, uint64_t from, uint64_t to)
+{
+    struct wire_ack *ack = k->ack;
+    if (ack->lack_count > 0) {
+        uint16_t last = (uint16_t)(ack->lack_count - 1);
+        if (ack->lacks[last].requesters == k->lackers &&
+            ack->lacks[last].from + ack->lacks[last].count == from) {
+            ack->lacks[last].count += (uint32_t)(to - from + 1);
+            return;
+        }
+    }
+    if (ack->lack_count == WIRE_ACK_LACKS_MAX) {
+        return;
+    }
+    uint32_t place = 0;
+    while (!bitmap_has(&k->range->lackers, place)) {
+        place++;
+    }
+    ack->lacks[ack->lack_count].from = from;
+    ack->lacks[ack->lack_count].count = (uint32_t)(to - from + 1);
+    ack->lacks[ack->lack_count].requesters = k->lackers;
+    ack->lacks[ack->lack_count++].one = k->rc->recv->view->members[k->at->first + place];
+}
+
+static void ask_elsewhere(struct seek *k, uint64_t seq)
+{
+    if (k->lackers >= REPAIR_MULTICAST_FROM) {
+        ask_cacher(k->rc, &k->channel, 0, seq, k->range->age);
+        return;
+    }
+    for (uint32_t place = 0; place < k->at->count; place++) {
+        if (bitmap_has(&k->range->lackers, place)) {
+            uint32_t requester = k->rc->recv->view->members[k->at->first + place];
+            ask_cacher(k->rc, &k->channel, requester, seq, k->range->age);
+        }
+    }
+}
+
+void recovery_seek(struct recovery *rc, uint32_t sender, const struct view_ring *at,
+                   const struct token_range *range, struct seeking *seeking, struct wire_ack *ack)
+{
+    const struct view *v = rc->recv->view;
+    struct seek k = {.rc = rc,
+                     .at = at,
+                     .range = range,
+                     .channel = {v->rid, v->epoch, sender},
+                     .ack = ack,
+                     .lackers = bitmap_count(&range->lackers, at->count)};
+    uint32_t rank = view_rank(v, sender), partitions = view_partitions(v);
+    bool sender_here = rank - at->first < at->count; /* VIEW_NO_RANK is beyond */
+    k.whole = k.lackers == at->count - sender_here;
+    if (partitions == 1) {
+        if (k.whole || range->age >= REPAIR_AGE_SENDER) {
+            ask_sender(&k, range->from, range->to);
+        }
+        return;
+    }
+    if (rc->ctx->now_us >= seeking->since_us + SEEK_AGAIN_US) {
+        ranges_done(&seeking->asked);
+        ranges_init(&seeking->asked);
+        seeking->since_us = rc->ctx->now_us;
+    }
+    uint32_t own = view_partition(v, rc->recv->rank), looked = 0;
+    for (uint64_t q = range->from; q <= range->to && looked++ < REPAIR_REQUESTER_MAX; q++) {
+        bool ours = q % partitions == own;
+        if (range->age >= REPAIR_AGE_ANYBODY ||
+            (ours && (k.whole || range->age >= REPAIR_AGE_SENDER))) {
+            ask_sender(&k, q, q);
+        } else if (!ours && (k.whole || range->age >= REPAIR_AGE_CACHERS) &&
+                   !ranges_contain(&seeking->asked, q)) {
+            ranges_add(&seeking->asked, q, q);
+            ask_elsewhere(&k, q);
+        }
+    }
+}
+
+struct helping {
+    struct recovery *rc;
+    struct channel_id channel;
+    uint32_t asked;
+};
+
+static bool help_range(void *ctx, uint64_t from, uint64_t to)
+{
+    struct helping *h = ctx;
+    for (uint64_t q = from; q <= to && h->asked < REPAIR_REQUESTER_MAX; q++, h->asked++) {
+        ask_cacher(h->rc, &h->channel, h->rc->ctx->id, q, (uint32_t)context_random(h->rc->ctx));
+    }
+    return h->asked < REPAIR_REQUESTER_MAX;
+}
+
+void recovery_help_yourself(struct recovery *rc)
+{
+    const struct view *v = rc->recv->view;
+    struct channel_in *ch, *next;
+    HASH_ITER (hh, rc->recv->channels, ch, next) {
+        uint64_t settled = recv_settled(ch);
+        if (ch->frozen || settled <= ch->prefix) {
+            continue;
+        }
+        struct helping h = {.rc = rc, .channel = {v->rid, v->epoch, ch->sender}};
+        ranges_gaps(&ch->have, ch->prefix + 1, settled, help_range, &h);
+    }
 }
 
 /* ---- the sender */
@@ -285,24 +509,59 @@ void recovery_resend(struct recovery *rc, const struct wire_ack *a)
     }
 }
 
-/* ---- view change */
+/* ---- serving requests */
 
-static bool build_passed(void *ctx, struct datagram *ret)
+/* Remembers who asked for a packet that is still to come here. */
+static void remember(struct recovery *rc, uint32_t sender, uint64_t seq, uint32_t requester)
 {
-    struct recovery *rc = ctx;
-    struct passed *p = TAILQ_FIRST(&rc->passed);
-    if (p == NULL) {
-        source_dry(rc->ctx, &rc->pass_source);
-        return false;
+    struct remembered *m, key;
+    memset(&key, 0, sizeof key);
+    key.key.sender = sender;
+    key.key.seq = seq;
+    HASH_FIND(hh, rc->remembered, &key.key, sizeof key.key, m);
+    if (m != NULL) {
+        m->requester = m->requester == requester ? requester : 0;
+        return;
     }
-    struct writer w;
-    datagram_begin(rc->ctx, ret, &w, WIRE_FETCH, p->address, false);
-    wire_write_fetch(&w, &p->fetch);
-    datagram_end(ret, &w);
-    TAILQ_REMOVE(&rc->passed, p, entry);
-    rc->passed_count--;
-    free(p);
-    return true;
+    if (HASH_COUNT(rc->remembered) >= REPAIR_REMEMBERED_MAX) {
+        struct remembered *oldest = rc->remembered;
+        HASH_DEL(rc->remembered, oldest);
+        free(oldest);
+    }
+    m = context_alloc(1, sizeof *m);
+    m->key.sender = sender;
+    m->key.seq = seq;
+    m->requester = requester;
+    HASH_ADD(hh, rc->remembered, key, sizeof m->key, m);
+}
+
+/* Queues a repair for one node, or for the region when the requester is 0. */
+static void answer(struct recovery *rc, const struct channel_id *channel, uint64_t seq,
+                   uint32_t requester)
+{
+    if (requester != 0) {
+        recovery_queue(rc, channel, seq, peers_address(rc->peers, requester), false);
+    } else if (rc->recv->view != NULL && rc->recv->view->rid == channel->rid) {
+        recovery_queue(rc, channel, seq, rc->recv->view->address, true);
+    }
+}
+
+void recovery_arrived(struct recovery *rc, uint32_t sender, uint64_t seq)
+{
+    struct remembered *m, key;
+    if (rc->remembered == NULL) {
+        return;
+    }
+    memset(&key, 0, sizeof key);
+    key.key.sender = sender;
+    key.key.seq = seq;
+    HASH_FIND(hh, rc->remembered, &key.key, sizeof key.key, m);
+    if (m != NULL) {
+        const struct view *v = rc->recv->view;
+        answer(rc, &(struct channel_id){v->rid, v->epoch, sender}, seq, m->requester);
+        HASH_DEL(rc->remembered, m);
+        free(m);
+    }
 }
 
 static void pass_on(struct recovery *rc, const struct wire_fetch *f, uint64_t seq)
@@ -311,29 +570,29 @@ static void pass_on(struct recovery *rc, const struct wire_fetch *f, uint64_t se
     uint32_t cachers[64];
     uint32_t count = view_cachers(v, view_rank(v, f->channel.sender), seq, cachers, 64);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t id = v->members[cachers[i]];
-        uint32_t address = peers_address(rc->peers, id);
-        if (id == rc->ctx->id || id == f->requester || address == 0 ||
-            rc->passed_count >= REPAIR_PASSED_MAX) {
-            continue;
-        }
-        struct passed *p = context_alloc(1, sizeof *p);
-        p->address = address;
-        p->fetch = *f;
-        p->fetch.count = 1;
-        p->fetch.want[0].from = seq;
-        p->fetch.want[0].count = 1;
-        TAILQ_INSERT_TAIL(&rc->passed, p, entry);
-        rc->passed_count++;
-        source_ready(rc->ctx, &rc->pass_source);
+        request(rc, v->members[cachers[i]], &f->channel, f->requester, seq);
+    }
+}
+
+/* Of a channel into our region: a packet that is not here. */
+static void lacks_too(struct recovery *rc, const struct wire_fetch *f, uint64_t seq, uint32_t from)
+{
+    const struct view *v = rc->recv->view;
+    const struct channel_in *in = recv_find(rc->recv, f->channel.sender);
+    bool caches = view_caches(v, rc->recv->rank, view_rank(v, f->channel.sender), seq);
+    if (caches && in != NULL && seq > in->rel && seq <= in->top + RECV_SPAN_MAX &&
+        !recv_has(in, seq)) {
+        remember(rc, f->channel.sender, seq, f->requester);
+    } else if (!caches && from == f->requester) {
+        pass_on(rc, f, seq);
     }
 }
 
 void recovery_fetch(struct recovery *rc, const struct wire_fetch *f, uint32_t from)
 {
     const struct view *v = rc->recv->view;
-    uint32_t address = peers_address(rc->peers, f->requester);
-    bool ours = v != NULL && v->rid == f->channel.rid && v->epoch == f->channel.epoch;
+    bool ours = v != NULL && v->rid == f->channel.rid && v->epoch == f->channel.epoch &&
+                f->channel.sender != rc->ctx->id;
     uint32_t looked = 0;
     for (uint16_t i = 0; i < f->count; i++) {
         uint64_t first = f->want[i].from;
@@ -341,11 +600,9 @@ void recovery_fetch(struct recovery *rc, const struct wire_fetch *f, uint32_t fr
             looked++;
             uint64_t rel = 0;
             if (body_of(rc, &f->channel, q, &rel) != NULL) {
-                recovery_queue(rc, &f->channel, q, address, false);
-            } else if (ours && from == f->requester && f->channel.sender != rc->ctx->id &&
-                       !view_caches(v, view_rank(v, rc->ctx->id), view_rank(v, f->channel.sender),
-                                    q)) {
-                pass_on(rc, f, q);
+                answer(rc, &f->channel, q, f->requester);
+            } else if (ours) {
+                lacks_too(rc, f, q, from);
             }
         }
     }

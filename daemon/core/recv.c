@@ -19,12 +19,13 @@ struct channel_in *recv_find(const struct recv *r, uint32_t sender)
     return ch;
 }
 
-/* Above the configured cap there is room for one message of each sender, for those first in line
- * and for view changes. */
+/* Above the configured caps there is room for one packet in order and one message of each sender,
+ * so that all go on. */
 static void count_channels(struct recv *r, int more)
 {
     struct node_stats *s = &r->ctx->stats;
     s->channels_in += (uint64_t)more;
+    s->store_bytes_max = r->ctx->config.pool_bytes + s->channels_in * WIRE_DATAGRAM_MAX;
     s->reassembly_bytes_max =
         r->ctx->config.reassembly_bytes + s->channels_in * (MESSAGE_MAX + WIRE_DATAGRAM_MAX);
 }
@@ -396,18 +397,35 @@ static void advance_all(struct recv *r)
 
 /* ---- packets */
 
-/* Room in the pool for one more body. What extends the prefix is always taken: the highest packet
- * out of order makes room for it. */
+/* The highest packet out of order that was not promised to others in tokens, as one that this node
+ * caches; 0: none. */
+static uint64_t expendable(const struct channel_in *ch)
+{
+    const struct recv *r = ch->recv;
+    for (size_t i = ch->have.count; i > 0; i--) {
+        const struct range *range = &ch->have.list[i - 1];
+        for (uint64_t q = range->to; q >= range->from; q--) {
+            if (q > ch->share || !view_caches(r->view, r->rank, ch->rank, q)) {
+                return q;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Room in the pool for one more body. For what extends the prefix, the highest packet out of order
+ * makes room; where there is none, it is taken above the cap if it is the channel's only one in
+ * order. So every stream goes on: what is in order gets released when others have it, too. */
 static bool make_room(struct channel_in *ch, uint64_t seq, size_t bytes)
 {
     struct context *c = ch->recv->ctx;
     while (c->stats.store_bytes + bytes > c->config.pool_bytes) {
-        if (seq != ch->prefix + 1 || ch->have.count == 0) {
-            return seq == ch->prefix + 1;
+        if (seq != ch->prefix + 1) {
+            return false;
         }
-        uint64_t last = ch->have.list[ch->have.count - 1].to;
-        if (last <= ch->share) {
-            return true; /* all of these were promised in tokens: they are kept */
+        uint64_t last = expendable(ch);
+        if (last == 0) {
+            return ch->prefix == ch->store.base;
         }
         struct packet *p = store_find(&ch->store, last);
         assert(p != NULL);

@@ -1,26 +1,25 @@
-/* ring: the token's way round a region view. What a visit adds to it is in ring_visit.c. */
+/* ring: the token's way round a ring. What a visit adds to it is in ring_visit.c. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include "ring.h"
 #include "ring_visit.h"
+#include "rings.h"
 
 static bool build_token(void *ctx, struct datagram *ret);
-static bool build_ask(void *ctx, struct datagram *ret);
 static void hop_due(void *ctx, uint64_t now_us);
 static void next_due(void *ctx, uint64_t now_us);
 static void lost_due(void *ctx, uint64_t now_us);
-static void gap_due(void *ctx, uint64_t now_us);
 
-void ring_init(struct ring *r, struct context *ctx, struct send *send, struct recv *recv,
-               struct peers *peers, struct recovery *recovery)
+struct ring *ring_new(struct rings *all, const struct view_ring *at)
 {
-    memset(r, 0, sizeof *r);
-    r->ctx = ctx;
-    r->send = send;
-    r->recv = recv;
-    r->peers = peers;
-    r->recovery = recovery;
+    struct ring *r = context_alloc(1, sizeof *r);
+    r->all = all;
+    r->ctx = all->ctx;
+    r->at = *at;
+    r->ids = context_alloc(at->count, sizeof r->ids[0]);
+    for (uint32_t i = 0; i < at->count; i++) {
+        r->ids[i] = all->view->members[view_ring_rank(all->view, at->level, at->first + i)];
+    }
     r->token = context_alloc(1, sizeof *r->token);
     r->bytes = context_alloc(1, WIRE_TOKEN_BYTES_MAX);
     r->in.bytes = context_alloc(1, WIRE_TOKEN_BYTES_MAX);
@@ -29,81 +28,57 @@ void ring_init(struct ring *r, struct context *ctx, struct send *send, struct re
     TAILQ_INIT(&r->acks_due);
     source_init(&r->source, OUT_TOKEN, build_token, r);
     source_init(&r->ack_source, OUT_TOKEN, ring_build_ack, r);
-    source_init(&r->ask, OUT_BEACON, build_ask, r);
     timer_init(&r->hop_timer, hop_due, r);
     timer_init(&r->next, next_due, r);
     timer_init(&r->lost, lost_due, r);
-    timer_init(&r->gap, gap_due, r);
-    r->ask_after_us = ASK_FIRST_US;
+    r->ring_epoch = 1;
+    r->active = 1;
+    return r;
 }
 
-static void leave_view(struct ring *r)
+void ring_free(struct ring *r)
 {
+    if (r == NULL) {
+        return;
+    }
     struct timers *ts = &r->ctx->timers;
     timer_cancel(ts, &r->hop_timer);
     timer_cancel(ts, &r->next);
     timer_cancel(ts, &r->lost);
-    timer_cancel(ts, &r->gap);
     source_dry(r->ctx, &r->source);
     source_dry(r->ctx, &r->ack_source);
-    source_dry(r->ctx, &r->ask);
     ring_forget_proofs(r);
-    view_unref(r->view);
-    r->view = NULL;
-}
-
-void ring_done(struct ring *r)
-{
-    leave_view(r);
+    free(r->ids);
     free(r->token);
     free(r->bytes);
     free(r->in.bytes);
     free(r->carried);
     free(r->carried_sender);
-}
-
-void ring_move(struct ring *r, struct view *v)
-{
-    leave_view(r);
-    r->holding = r->in_flight = r->asked = false;
-    r->unacked = r->to_send = 0;
-    r->seen_epoch = r->seen_round = 0;
-    r->in.count = r->in.got = 0;
-    r->in.ring_epoch = r->in.round = 0;
-    r->ack_count = 0;
-    r->ring_epoch = 1;
-    r->round = 0;
-    r->active = 1;
-    r->rotate = 0;
-    r->carried_count = 0;
-    r->started_us = 0;
-    r->ask_after_us = ASK_FIRST_US;
-    r->ask_next_us = 0;
-    if (v != NULL) {
-        r->view = view_ref(v);
-        r->rank = view_rank(v, r->ctx->id);
-        r->size = v->member_count;
-        assert(r->rank != VIEW_NO_RANK);
-    }
+    free(r);
 }
 
 bool ring_leads(const struct ring *r)
 {
-    return r->view != NULL && r->rank == 0;
+    return r->at.index == 0;
+}
+
+bool ring_is_top(const struct ring *r)
+{
+    return r->at.level + 1 == view_levels(r->all->view);
 }
 
 /* ---- the leader: when a token goes */
 
 static uint64_t least_interval(const struct ring *r)
 {
-    uint64_t by_size = (uint64_t)r->size * TOKEN_PER_MEMBER_US;
+    uint64_t by_size = (uint64_t)r->at.count * TOKEN_PER_MEMBER_US;
     uint64_t set = r->ctx->config.token_min_interval_us;
     return by_size > set ? by_size : set;
 }
 
-static void schedule(struct ring *r)
+void ring_schedule(struct ring *r)
 {
-    if (!ring_leads(r) || r->in_flight || ring_idle(r)) {
+    if (!ring_leads(r) || r->in_flight || (!r->asked && ring_idle(r))) {
         return;
     }
     uint64_t period =
@@ -116,16 +91,17 @@ void ring_want(struct ring *r)
 {
     if (ring_leads(r)) {
         r->asked = true;
-        schedule(r);
+        ring_schedule(r);
     }
 }
 
 static void round_over(struct ring *r)
 {
     struct context *c = r->ctx;
+    const struct view *v = r->all->view;
     timer_cancel(&c->timers, &r->lost);
     r->in_flight = false;
-    bool full = bitmap_count(&r->token->visited, r->size) == r->size;
+    bool full = bitmap_count(&r->token->visited, r->at.count) == r->at.count;
 #ifdef MUTANT_partial_round
     full = true;
 #endif
@@ -136,16 +112,20 @@ static void round_over(struct ring *r)
         c->stats.round_trip_us += trip;
         c->stats.last_round_trip_us = trip;
     }
-    context_trace(c, "round r=%u v=%llu e=%u k=%u full=%d", r->view->rid,
-                  (unsigned long long)r->view->epoch, r->ring_epoch, r->round, full);
-    r->asked |= ring_conclude(r, full);
-    schedule(r);
+    context_trace(c, "round r=%u v=%llu l=%u e=%u k=%u full=%d", v->rid,
+                  (unsigned long long)v->epoch, r->at.level, r->ring_epoch, r->round, full);
+    struct conclusion drawn = ring_conclude(r, full);
+    r->asked |= drawn.again;
+    if (drawn.news && !ring_is_top(r)) {
+        rings_ask(r->all, r->at.level + 1);
+    }
+    ring_schedule(r);
 }
 
 static void next_due(void *ctx, uint64_t now_us)
 {
     struct ring *r = ctx;
-    if (r->in_flight || ring_idle(r)) {
+    if (r->in_flight || (!r->asked && ring_idle(r))) {
         return;
     }
     r->asked = false;
@@ -154,15 +134,17 @@ static void next_due(void *ctx, uint64_t now_us)
     r->round++;
     r->seen_epoch = r->ring_epoch;
     r->seen_round = r->round;
+    r->seen_hops = r->hops = 0;
     ring_make_token(r);
-    if (r->size == 1) {
+    if (r->at.count == 1) {
         ring_visit(r);
         round_over(r);
         return;
     }
     timer_arm(&r->ctx->timers, &r->lost,
-              now_us + TOKEN_LOST_US + (uint64_t)r->size * TOKEN_LOST_PER_MEMBER_US);
+              now_us + TOKEN_LOST_US + (uint64_t)r->at.count * TOKEN_LOST_PER_MEMBER_US);
     r->holding = true;
+    r->visited = false;
     source_ready(r->ctx, &r->source);
 }
 
@@ -178,32 +160,53 @@ static void lost_due(void *ctx, uint64_t now_us)
     r->ring_epoch++;
     r->round = 0;
     r->asked = true;
-    schedule(r);
-}
-
-void ring_beacon(struct ring *r, uint32_t sender)
-{
-    if (!ring_leads(r)) {
-        return;
-    }
-    if (!ring_repeat_ack(r, sender)) {
-        ring_want(r);
-    }
+    ring_schedule(r);
 }
 
 /* ---- the hop */
 
-static uint32_t successor(const struct ring *r, uint32_t rank)
+/* The next place that answers, by the marks in the token: who was not visited, in the order of the
+ * ring, who did not answer one member included; then home. When home is silent, another takes it
+ * there. False: there is none. */
+static bool next_hop(struct ring *r)
 {
-    return (rank + 1) % r->size;
+    const struct token *t = r->token;
+    uint32_t others = r->at.count - 1;
+    for (uint32_t i = 1; i <= others; i++) {
+        uint32_t place = (r->at.index + i) % r->at.count;
+        if (!bitmap_has(&t->visited, place) && !bitmap_has(&t->failed, place) &&
+            !bitmap_has(&r->tried, place)) {
+            r->hop = place;
+            return true;
+        }
+    }
+    r->hop = 0;
+    if (ring_leads(r) || bitmap_has(&t->failed, 0)) {
+        return false;
+    }
+    if (!bitmap_has(&r->tried, 0)) {
+        return true;
+    }
+    for (uint32_t i = 1; i <= others; i++) {
+        r->hop = (r->at.index + i) % r->at.count;
+        if (r->hop != 0 && !bitmap_has(&t->skipped, r->hop) && !bitmap_has(&r->tried, r->hop)) {
+            return true;
+        }
+    }
+    return false;
 }
 
-static void encode(struct ring *r)
+/* Sends the token on to r->hop. */
+static void start_hop(struct ring *r)
 {
     const uint32_t slice = WIRE_CONTROL_MAX - WIRE_OUTER_BYTES - WIRE_SLICE_BYTES;
+    r->tries = 0;
+    r->hops++;
+    r->ctx->stats.tokens_sent++;
     r->total = (uint32_t)wire_write_token(r->token, r->bytes);
     r->slices = (uint8_t)((r->total + slice - 1) / slice);
     r->to_send = r->unacked = (uint8_t)((1u << r->slices) - 1);
+    source_ready(r->ctx, &r->source);
 }
 
 static bool build_slice(struct ring *r, struct datagram *ret)
@@ -214,14 +217,15 @@ static bool build_slice(struct ring *r, struct datagram *ret)
         i++;
     }
     r->to_send = (uint8_t)(r->to_send & ~(1u << i));
-    uint32_t address = peers_address(r->peers, r->view->members[r->hop]);
-    struct wire_slice s = {.rid = r->view->rid,
-                           .epoch = r->view->epoch,
-                           .level = r->level,
+    uint32_t address = peers_address(r->all->peers, r->ids[r->hop]);
+    struct wire_slice s = {.rid = r->token->rid,
+                           .epoch = r->token->epoch,
+                           .level = r->token->level,
                            .index = i,
                            .count = r->slices,
                            .ring_epoch = r->token->ring_epoch,
                            .round = r->token->round,
+                           .hops = r->hops,
                            .offset = i * slice,
                            .total = r->total,
                            .bytes = r->bytes + i * slice};
@@ -247,6 +251,17 @@ static bool build_hop_ack(struct ring *r, struct datagram *ret)
     return true;
 }
 
+/* The token leaves, or its round is over. */
+static void go_on(struct ring *r)
+{
+    r->unacked = r->to_send = 0;
+    if (next_hop(r)) {
+        start_hop(r);
+    } else if (ring_leads(r)) {
+        round_over(r);
+    } /* else nobody takes it: the leader will make another */
+}
+
 static bool build_token(void *ctx, struct datagram *ret)
 {
     struct ring *r = ctx;
@@ -255,17 +270,30 @@ static bool build_token(void *ctx, struct datagram *ret)
     }
     if (r->holding) { /* what this node knows enters the token now, not before */
         r->holding = false;
-        ring_visit(r);
-        r->hop = successor(r, r->rank);
-        r->tries = 0;
-        encode(r);
-        r->ctx->stats.tokens_sent++;
+        r->tried = (struct bitmap){{0}};
+        if (!r->visited) {
+            ring_visit(r);
+        }
+        r->visited = true;
+        go_on(r);
     }
     if (r->to_send != 0) {
         return build_slice(r, ret);
     }
     source_dry(r->ctx, &r->source);
     return false;
+}
+
+/* "A silent successor is skipped, marked, reported", and left to the next one to try. */
+static void skip(struct ring *r)
+{
+    struct token *t = r->token;
+    r->ctx->stats.hops_skipped++;
+    r->all->suspect(r->all->suspect_ctx, r->ids[r->hop]);
+    bitmap_set(bitmap_has(&t->skipped, r->hop) ? &t->failed : &t->skipped, r->hop);
+    bitmap_set(&r->tried, r->hop);
+    bitmap_set(&r->doubted, r->hop);
+    go_on(r);
 }
 
 static void hop_due(void *ctx, uint64_t now_us)
@@ -275,39 +303,36 @@ static void hop_due(void *ctx, uint64_t now_us)
     if (r->unacked == 0) {
         return;
     }
-    if (++r->tries < HOP_TRIES) {
-        r->ctx->stats.tokens_retried++;
-        r->to_send = r->unacked;
-        source_ready(r->ctx, &r->source);
+    uint32_t tries = bitmap_has(&r->doubted, r->hop) ? 1 : HOP_TRIES;
+    if (++r->tries >= tries) {
+        skip(r);
         return;
     }
-    /* "A silent successor is skipped, marked, reported." */
-    r->ctx->stats.hops_skipped++;
-    r->suspect(r->suspect_ctx, r->view->members[r->hop]);
-    bitmap_set(&r->token->skipped, r->hop);
-    bool leader_silent = r->hop == 0;
-    r->hop = successor(r, r->hop);
-    if (leader_silent) {
-        r->unacked = 0; /* it will make another */
-        return;
-    }
-    if (r->hop == r->rank) { /* only the leader gets here: nobody else answers */
-        r->unacked = 0;
-        round_over(r);
-        return;
-    }
-    r->tries = 0;
-    encode(r);
+    r->ctx->stats.tokens_retried++;
+    r->to_send = r->unacked;
     source_ready(r->ctx, &r->source);
+}
+
+/* Place of a node on the ring; false: it has none. */
+static bool find_place(const struct ring *r, uint32_t node_id, uint32_t *ret_place)
+{
+    uint32_t rank = view_rank(r->all->view, node_id);
+    struct view_ring at;
+    if (rank == VIEW_NO_RANK || !view_ring(r->all->view, r->at.level, rank, &at) ||
+        at.first != r->at.first) {
+        return false;
+    }
+    *ret_place = at.index;
+    return true;
 }
 
 void ring_receive_ack(struct ring *r, const struct wire_token_ack *a, uint32_t from)
 {
-    if (r->view == NULL || a->rid != r->view->rid || a->epoch != r->view->epoch ||
-        a->level != r->level || r->unacked == 0 || a->ring_epoch != r->token->ring_epoch ||
-        a->round != r->token->round || from != r->view->members[r->hop]) {
+    if (r->unacked == 0 || a->ring_epoch != r->token->ring_epoch || a->round != r->token->round ||
+        from != r->ids[r->hop]) {
         return;
     }
+    bitmap_clear(&r->doubted, r->hop);
     r->unacked = (uint8_t)(r->unacked & ~a->slices);
     r->to_send = (uint8_t)(r->to_send & ~a->slices);
     if (r->unacked == 0) {
@@ -319,7 +344,7 @@ void ring_receive_ack(struct ring *r, const struct wire_token_ack *a, uint32_t f
 
 static void acknowledge(struct ring *r, const struct wire_slice *s, uint32_t from, uint8_t slices)
 {
-    uint32_t address = peers_address(r->peers, from);
+    uint32_t address = peers_address(r->all->peers, from);
     if (r->ack_count == TOKEN_ACKS_MAX || address == 0) {
         return; /* it will be sent again */
     }
@@ -333,20 +358,25 @@ static void acknowledge(struct ring *r, const struct wire_slice *s, uint32_t fro
     source_ready(r->ctx, &r->source);
 }
 
-static int compare(uint32_t epoch_a, uint32_t round_a, uint32_t epoch_b, uint32_t round_b)
+static int compare(uint64_t a, uint64_t b)
 {
-    uint64_t a = (uint64_t)epoch_a << 32 | round_a, b = (uint64_t)epoch_b << 32 | round_b;
     return a < b ? -1 : a > b;
+}
+
+static uint64_t round_of(uint32_t ring_epoch, uint32_t round)
+{
+    return (uint64_t)ring_epoch << 32 | round;
 }
 
 /* Adds a slice to the train; true when the token is whole. */
 static bool gather(struct ring *r, const struct wire_slice *s)
 {
     struct train *in = &r->in;
-    if (compare(s->ring_epoch, s->round, in->ring_epoch, in->round) != 0 || s->count != in->count ||
-        s->total != in->total) {
+    if (s->ring_epoch != in->ring_epoch || s->round != in->round || s->hops != in->hops ||
+        s->count != in->count || s->total != in->total) {
         in->ring_epoch = s->ring_epoch;
         in->round = s->round;
+        in->hops = s->hops;
         in->count = s->count;
         in->total = s->total;
         in->got = 0;
@@ -364,28 +394,39 @@ static bool gather(struct ring *r, const struct wire_slice *s)
 static bool accept(struct ring *r, const struct wire_slice *s)
 {
     if (!wire_read_token(r->in.bytes, r->in.total, r->token) || !ring_believes(r->token) ||
-        r->token->rid != s->rid || r->token->epoch != s->epoch || r->token->size != r->size ||
-        r->token->ring_epoch != s->ring_epoch || r->token->round != s->round) {
+        r->token->rid != s->rid || r->token->epoch != s->epoch || r->token->level != s->level ||
+        r->token->size != r->at.count || r->token->ring_epoch != s->ring_epoch ||
+        r->token->round != s->round) {
         r->ctx->stats.datagrams_malformed++;
         return false;
     }
     r->ctx->stats.tokens_received++;
-    context_trace(r->ctx, "token r=%u v=%llu e=%u k=%u", s->rid, (unsigned long long)s->epoch,
-                  s->ring_epoch, s->round);
+    context_trace(r->ctx, "token r=%u v=%llu l=%u e=%u k=%u", s->rid, (unsigned long long)s->epoch,
+                  s->level, s->ring_epoch, s->round);
     return true;
+}
+
+/* Whether a token is to be taken: a new round, or the same one on a later hop, which comes home or
+ * to be taken there. The leader knows only its own. */
+static bool is_new(const struct ring *r, const struct wire_slice *s)
+{
+    int newer = compare(round_of(s->ring_epoch, s->round), round_of(r->seen_epoch, r->seen_round));
+    if (newer == 0) {
+        return s->hops > r->seen_hops && !r->holding && (!ring_leads(r) || r->in_flight);
+    }
+    return newer > 0 && !ring_leads(r);
 }
 
 void ring_receive(struct ring *r, const struct wire_slice *s, uint32_t from)
 {
-    if (r->view == NULL || s->rid != r->view->rid || s->epoch != r->view->epoch ||
-        s->level != r->level || r->size == 1 || view_rank(r->view, from) == VIEW_NO_RANK ||
+    uint32_t place;
+    if (r->at.count == 1 || !find_place(r, from, &place) ||
         s->ring_epoch > r->seen_epoch + RING_EPOCHS_MAX) {
         r->ctx->stats.packets_dropped_unknown++;
         return;
     }
-    int newer = compare(s->ring_epoch, s->round, r->seen_epoch, r->seen_round);
-    bool home = r->rank == 0 && newer == 0 && r->in_flight && !r->holding;
-    if (newer < 0 || (newer == 0 && !home) || (newer > 0 && r->rank == 0)) {
+    bitmap_clear(&r->doubted, place);
+    if (!is_new(r, s)) {
         r->ctx->stats.tokens_duplicate++;
         acknowledge(r, s, from, (uint8_t)((1u << s->count) - 1));
         return;
@@ -401,63 +442,10 @@ void ring_receive(struct ring *r, const struct wire_slice *s, uint32_t from)
     if (!accept(r, s)) {
         return;
     }
+    r->visited = s->ring_epoch == r->seen_epoch && s->round == r->seen_round;
     r->seen_epoch = s->ring_epoch;
     r->seen_round = s->round;
-    if (home) {
-        round_over(r);
-        return;
-    }
+    r->seen_hops = r->hops = s->hops;
     r->holding = true;
     source_ready(r->ctx, &r->source);
-}
-
-/* ---- a member with a gap asks */
-
-static bool build_ask(void *ctx, struct datagram *ret)
-{
-    struct ring *r = ctx;
-    source_dry(r->ctx, &r->ask);
-    uint32_t address = peers_address(r->peers, r->view->members[0]);
-    if (address == 0) {
-        return false;
-    }
-    struct writer w;
-    datagram_begin(r->ctx, ret, &w, WIRE_ASK, address, false);
-    wire_write_ask(&w, &(struct wire_ask){
-                           .rid = r->view->rid, .epoch = r->view->epoch, .round = r->seen_round});
-    datagram_end(ret, &w);
-    return true;
-}
-
-static void gap_due(void *ctx, uint64_t now_us)
-{
-    struct ring *r = ctx;
-    uint64_t at = recv_gap_at(r->recv);
-    if (at == TIMER_NEVER) {
-        r->ask_after_us = ASK_FIRST_US;
-        return;
-    }
-    if (at > now_us || r->ask_next_us > now_us) {
-        timer_arm(&r->ctx->timers, &r->gap, at > r->ask_next_us ? at : r->ask_next_us);
-        return;
-    }
-    if (ring_leads(r)) {
-        ring_want(r);
-    } else {
-        source_ready(r->ctx, &r->ask);
-    }
-    r->ask_next_us = now_us + r->ask_after_us;
-    r->ask_after_us = r->ask_after_us * 2 < ASK_MAX_US ? r->ask_after_us * 2 : ASK_MAX_US;
-    timer_arm(&r->ctx->timers, &r->gap, r->ask_next_us);
-}
-
-void ring_notice(struct ring *r, struct channel_in *ch)
-{
-    if (ch->prefix < ch->top && !timer_armed(&r->gap)) {
-        uint64_t at = r->ctx->now_us + REORDER_SLACK_US;
-        timer_arm(&r->ctx->timers, &r->gap, at > r->ask_next_us ? at : r->ask_next_us);
-    }
-    if (r->rank == 0 && !timer_armed(&r->next)) {
-        schedule(r);
-    }
 }

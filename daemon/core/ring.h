@@ -1,32 +1,36 @@
-/* ring: who holds the token of a region view, when it goes, and what a complete round proves
- * (DESIGN section 5). The first member leads: it makes the token, on demand and at token_rate while
- * anything is unstable. A token visits the members in order of rank; a hop is acknowledged, tried
- * HOP_TRIES times, then the silent successor is skipped. Only a complete round proves stability. */
+/* ring: one token ring of a region view: who holds its token, when it goes, and what a complete
+ * round proves (DESIGN section 5). Its first member leads: it makes the token, on demand and at
+ * token_rate while anything is unproved. A token visits the members in order; a hop is
+ * acknowledged, tried HOP_TRIES times, then the silent successor is skipped and left to another
+ * member to try. Only a complete round proves anything. What a token contains is in ring_visit.c;
+ * the rings that a node is on are in rings.c. */
 #ifndef QSM_RING_H
 #define QSM_RING_H
 
 #include "context.h"
-#include "peer.h"
 #include "recovery.h"
-#include "recv.h"
-#include "send.h"
 #include "wire_token.h"
 
 #define HOP_TRIES 4
 #define HOP_FIRST_US 6000
 #define TOKEN_LOST_US 250000
 #define TOKEN_LOST_PER_MEMBER_US 10000
-#define TOKEN_PER_MEMBER_US 100 /* least interval between tokens: this times the members */
+#define TOKEN_PER_MEMBER_US 100 /* least interval between tokens: this times the ring's members */
 #define TOKEN_ACKS_MAX 16
 #define RING_EPOCHS_MAX 65536 /* how far ahead of the last one seen a token may be */
 
-/* What complete rounds proved of one sender's channel; only the leader keeps it. */
+struct rings;
+
+/* What complete rounds proved of one sender's channel, for the members of the ring and of all rings
+ * below it; only the leader keeps it. */
 struct proof {
     UT_hash_handle hh;
     uint32_t sender;
-    uint64_t max_seen, stable, cached_all, rel_known;
+    uint64_t max_seen, stable, cached, rel_known;
     uint64_t rel;
-    struct wire_ack ack; /* to be told */
+    uint64_t cached_all;    /* the same as cached, of the whole region: known from above */
+    struct seeking seeking; /* level 0: what was asked of other partitions */
+    struct wire_ack ack;    /* to be told */
     TAILQ_ENTRY(proof) entry;
     bool ack_due;
     bool beaconed; /* the sender may not have heard: it is told after the next round, news or not */
@@ -35,32 +39,32 @@ struct proof {
 /* A token on its way in, slice by slice. */
 struct train {
     uint32_t ring_epoch, round, total;
+    uint16_t hops;
     uint8_t count, got;
     uint8_t *bytes;
 };
 
 struct ring {
-    struct context *ctx; /* not owned, and so the next four */
-    struct send *send;
-    struct recv *recv;
-    struct peers *peers;
-    struct recovery *recovery;
-    void (*suspect)(void *ctx, uint32_t node_id); /* a silent successor was skipped */
-    void *suspect_ctx;
+    struct rings *all; /* not owned, and so the next */
+    struct context *ctx;
+    struct view_ring at; /* which ring, and our place on it */
+    uint32_t *ids;       /* node ids of the members, ascending; owned */
 
-    struct view *view; /* a reference; NULL: on no ring */
-    uint8_t level;
-    uint32_t rank, size;
-    struct token *token;             /* in hand, or on its way to the next hop */
-    bool holding;                    /* in hand: goes when a socket can take it */
-    uint32_t seen_epoch, seen_round; /* newest token seen */
+    struct token *token; /* in hand, or on its way to the next hop */
+    bool holding;        /* in hand: goes when a socket can take it */
+    bool visited;        /* in hand, and this node's part is in it */
+    uint32_t seen_epoch, seen_round;
+    uint16_t seen_hops; /* newest token seen */
     struct train in;
 
     /* the hop */
     uint8_t *bytes;
     uint32_t total;
+    uint16_t hops;
     uint8_t slices, unacked, to_send; /* count, bits, bits */
-    uint32_t hop, tries;              /* rank of the successor */
+    uint32_t hop, tries;              /* place of the successor */
+    struct bitmap tried;              /* silent to us while we hold this token */
+    struct bitmap doubted;            /* silent to us last time: tried once only */
     struct timer hop_timer;
     struct {
         uint32_t address;
@@ -71,7 +75,8 @@ struct ring {
 
     /* the leader */
     bool in_flight, asked;
-    uint32_t ring_epoch, round, active;
+    uint32_t ring_epoch, round;
+    uint32_t active; /* senders in the region */
     uint32_t rotate; /* first channel of the next token when not all fit */
     uint64_t started_us;
     struct token_range *carried; /* what some lack since the last round; owned */
@@ -81,35 +86,22 @@ struct ring {
     TAILQ_HEAD(proof_list, proof) acks_due;
     struct source ack_source;
     struct timer next, lost;
-
-    /* a member with a gap */
-    struct source ask;
-    struct timer gap;
-    uint64_t ask_after_us, ask_next_us;
 };
 
-void ring_init(struct ring *r, struct context *ctx, struct send *send, struct recv *recv,
-               struct peers *peers, struct recovery *recovery);
-void ring_done(struct ring *r);
-
-/* Moves to the ring of another region view, or to none (NULL). */
-void ring_move(struct ring *r, struct view *v);
+/* A ring of the rings' view that this node has a place on; it is one of `all`. */
+struct ring *ring_new(struct rings *all, const struct view_ring *at);
+void ring_free(struct ring *r); /* NULL is fine */
 
 void ring_receive(struct ring *r, const struct wire_slice *s, uint32_t from);
 void ring_receive_ack(struct ring *r, const struct wire_token_ack *a, uint32_t from);
 
-/* Somebody wants a token soon: at the leader only, elsewhere nothing happens. */
+/* A token is wanted soon, though nothing be known here: at the leader only. */
 void ring_want(struct ring *r);
-
-/* A sender's beacon: the leader tells it again what is proved, or sends a token. */
-void ring_beacon(struct ring *r, uint32_t sender);
-
-/* The channel may have a gap, or something to be made stable: arms what is needed. */
-void ring_notice(struct ring *r, struct channel_in *ch);
+/* The leader may have something new to prove: sees that a token goes at token_rate. */
+void ring_schedule(struct ring *r);
 
 bool ring_leads(const struct ring *r);
-
-/* Nothing that is known is unproved. */
-bool ring_idle(struct ring *r);
+/* Whether it is the ring that spans the region: its leader tells the senders. */
+bool ring_is_top(const struct ring *r);
 
 #endif

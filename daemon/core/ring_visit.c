@@ -3,37 +3,52 @@
 #include <stdlib.h>
 #include <string.h>
 #include "ring_visit.h"
+#include "rings.h"
 
-/* ---- what this node knows of a channel */
+/* ---- what this node has to say of a channel */
 
 struct state {
-    uint64_t top, prefix, share, rel;
-    struct channel_in *in; /* NULL: our own channel */
+    uint64_t top, prefix, share, rel, rel_known;
+    struct channel_in *in; /* NULL: our own channel, or a summary */
 };
 
-static struct state state_of(struct ring *r, uint32_t sender)
+static struct state own_state(const struct ring *r)
 {
-    if (sender == r->ctx->id) {
-        const struct channel_out *out = send_find(r->send, r->view->rid);
-        if (out == NULL || out->view->epoch != r->view->epoch) {
-            return (struct state){0};
-        }
-        return (struct state){
-            .top = out->last, .prefix = out->last, .share = out->last, .rel = out->rel};
+    const struct view *v = r->all->view;
+    const struct channel_out *out = send_find(r->all->send, v->rid);
+    if (out == NULL || out->view->epoch != v->epoch) {
+        return (struct state){0};
     }
-    struct channel_in *in = recv_find(r->recv, sender);
-    if (in == NULL && peers_find(r->peers, sender) == NULL) {
+    uint64_t sent = out->tx - 1; /* what is built and not sent is nobody's gap */
+    return (struct state){
+        .top = sent, .prefix = sent, .share = sent, .rel = out->rel, .rel_known = out->rel};
+}
+
+static struct state received_state(struct ring *r, uint32_t sender)
+{
+    struct channel_in *in = recv_find(r->all->recv, sender);
+    if (in == NULL && peers_find(r->all->peers, sender) == NULL) {
         return (struct state){0}; /* its epoch is still to come: nothing of it is here */
     }
-    in = in != NULL ? in : recv_channel(r->recv, sender);
-    struct state s = {
-        .top = in->top, .prefix = in->prefix, .share = in->share, .rel = in->rel, .in = in};
+    in = in != NULL ? in : recv_channel(r->all->recv, sender);
+    struct state s = {.top = in->top,
+                      .prefix = in->prefix,
+                      .share = in->share,
+                      .rel = in->rel,
+                      .rel_known = in->rel,
+                      .in = in};
 #ifdef MUTANT_frozen_channel_counted
     bool held = true;
     uint64_t to = recv_run(in, s.prefix + 1, in->top + 1, &held);
     s.prefix = in->frozen && held && s.prefix < in->top ? to : s.prefix;
 #endif
     return s;
+}
+
+/* On level 0. */
+static struct state state_of(struct ring *r, uint32_t sender)
+{
+    return sender == r->ctx->id ? own_state(r) : received_state(r, sender);
 }
 
 static struct proof *proof_find(const struct ring *r, uint32_t sender)
@@ -59,12 +74,28 @@ void ring_forget_proofs(struct ring *r)
     struct proof *p, *next;
     HASH_ITER (hh, r->proofs, p, next) {
         HASH_DEL(r->proofs, p);
+        ranges_done(&p->seeking.asked);
         free(p);
     }
     TAILQ_INIT(&r->acks_due);
 }
 
-/* Quiet: all members are proved to know that rel is the channel's last packet. */
+/* Above level 0: what was proved for the members of the ring below. */
+static struct state summary_of(struct ring *r, uint32_t sender)
+{
+    struct ring *below = r->all->level[r->at.level - 1];
+    const struct proof *p = proof_find(below, sender);
+    struct state s = state_of(r, sender);
+    uint64_t top = p != NULL && p->max_seen > s.top ? p->max_seen : s.top;
+    s.rel = p != NULL && p->rel > s.rel ? p->rel : s.rel;
+    return (struct state){.top = top > s.rel ? top : s.rel,
+                          .prefix = p != NULL ? p->stable : 0,
+                          .share = p != NULL ? p->cached : 0,
+                          .rel = s.rel,
+                          .rel_known = p != NULL ? p->rel_known : 0};
+}
+
+/* Quiet: all below this ring are proved to know that rel is the channel's last packet. */
 static bool quiet(const struct ring *r, uint32_t sender, uint64_t top)
 {
     const struct proof *p = proof_find(r, sender);
@@ -74,12 +105,12 @@ static bool quiet(const struct ring *r, uint32_t sender, uint64_t top)
 /* Calls back for each sender of whom this node knows packets that are not quiet. */
 static void each_active(struct ring *r, void (*f)(void *ctx, uint32_t sender), void *ctx)
 {
-    const struct channel_out *out = send_find(r->send, r->view->rid);
-    if (out != NULL && out->view->epoch == r->view->epoch && !quiet(r, r->ctx->id, out->last)) {
+    uint64_t sent = own_state(r).top;
+    if (!quiet(r, r->ctx->id, sent)) {
         f(ctx, r->ctx->id);
     }
     struct channel_in *in, *next;
-    HASH_ITER (hh, r->recv->channels, in, next) {
+    HASH_ITER (hh, r->all->recv->channels, in, next) {
         if (!quiet(r, in->sender, in->top)) {
             f(ctx, in->sender);
         }
@@ -95,9 +126,7 @@ static void count_one(void *ctx, uint32_t sender)
 bool ring_idle(struct ring *r)
 {
     uint32_t active = 0;
-    if (r->view != NULL && r->rank == 0) {
-        each_active(r, count_one, &active);
-    }
+    each_active(r, count_one, &active);
     return active == 0;
 }
 
@@ -132,7 +161,6 @@ static void add_channel(void *ctx, uint32_t sender)
                                                              .cached = UINT64_MAX,
                                                              .rel_known = UINT64_MAX,
                                                              .rel = p->rel,
-                                                             .stable = p->stable,
                                                              .cached_all = p->cached_all};
 }
 
@@ -156,14 +184,14 @@ static void add_carried(struct ring *r)
 void ring_make_token(struct ring *r)
 {
     struct token *t = r->token;
-    t->rid = r->view->rid;
-    t->epoch = r->view->epoch;
-    t->level = r->level;
+    t->rid = r->all->view->rid;
+    t->epoch = r->all->view->epoch;
+    t->level = (uint8_t)r->at.level;
     t->ring_epoch = r->ring_epoch;
     t->round = r->round;
-    t->size = r->size;
+    t->size = r->at.count;
     t->active = r->active;
-    t->visited = t->skipped = (struct bitmap){{0}};
+    t->visited = t->skipped = t->failed = (struct bitmap){{0}};
     t->channel_count = t->range_count = 0;
     uint32_t active = 0;
     each_active(r, count_one, &active);
@@ -198,19 +226,31 @@ bool ring_believes(const struct token *t)
         const struct token_channel *c = &t->channels[i];
         if (!at_most(c->prefix, c->max_seen) || !at_most(c->cached, c->max_seen) ||
             !at_most(c->rel_known, c->max_seen) || c->rel > c->max_seen ||
-            c->stable > c->max_seen || c->cached_all > c->max_seen) {
+            c->cached_all > c->max_seen) {
             return false;
         }
     }
     return true;
 }
 
-static void learn(const struct state *s, const struct token_channel *tc)
+/* A leader passes on what it hears from above, with the next tokens of the rings below. */
+static void hand_down(struct ring *r, const struct token_channel *tc)
 {
-    if (s->in != NULL) {
-        recv_learn(s->in, tc->max_seen, tc->rel);
-        recv_cached_all(s->in, tc->cached_all);
+    for (uint32_t level = 0; level < r->at.level; level++) {
+        struct proof *p = proof_of(r->all->level[level], tc->sender);
+        p->cached_all = tc->cached_all > p->cached_all ? tc->cached_all : p->cached_all;
     }
+}
+
+static void learn(struct ring *r, const struct token_channel *tc)
+{
+    hand_down(r, tc);
+    if (tc->sender == r->ctx->id || peers_find(r->all->peers, tc->sender) == NULL) {
+        return;
+    }
+    struct channel_in *in = recv_channel(r->all->recv, tc->sender);
+    recv_learn(in, tc->max_seen, tc->rel);
+    recv_cached_all(in, tc->cached_all);
 }
 
 static uint64_t held_run(void *ctx, uint64_t from, uint64_t to, bool *ret_held)
@@ -227,10 +267,10 @@ static bool lack(void *ctx, uint64_t from, uint64_t to)
 {
     struct lacking *l = ctx;
     struct ring *r = l->ring;
-    context_trace(r->ctx, "gap r=%u v=%llu s=%u q=%llu n=%llu", r->view->rid,
-                  (unsigned long long)r->view->epoch, l->sender, (unsigned long long)from,
+    context_trace(r->ctx, "gap r=%u v=%llu s=%u q=%llu n=%llu", r->token->rid,
+                  (unsigned long long)r->token->epoch, l->sender, (unsigned long long)from,
                   (unsigned long long)to);
-    return token_lacks(r->token, l->channel, r->rank, from, to);
+    return token_lacks(r->token, l->channel, r->at.index, from, to);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -238,29 +278,33 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static void add_gaps(struct ring *r, uint32_t index, struct channel_in *in)
+{
+    token_has(r->token, index, r->at.index, held_run, in);
+    uint64_t settled = recv_settled(in);
+    if (!in->frozen && settled > in->prefix) {
+        struct lacking l = {.ring = r, .channel = index, .sender = in->sender};
+        ranges_gaps(&in->have, in->prefix + 1, settled, lack, &l);
+    }
+}
+
 static void add_state(struct ring *r, uint32_t index)
 {
     struct token_channel *tc = &r->token->channels[index];
-    struct state s = state_of(r, tc->sender);
-    learn(&s, tc);
-    s = state_of(r, tc->sender);
+    learn(r, tc);
+    struct state s = r->at.level > 0 ? summary_of(r, tc->sender) : state_of(r, tc->sender);
     tc->max_seen = s.top > tc->max_seen ? s.top : tc->max_seen;
     tc->rel = s.rel > tc->rel ? s.rel : tc->rel;
     tc->prefix = least(tc->prefix, s.prefix);
     tc->cached = least(tc->cached, s.share);
-    tc->rel_known = least(tc->rel_known, s.rel);
-    if (s.in == NULL) {
-        return;
-    }
-    token_has(r->token, index, r->rank, held_run, s.in);
-    uint64_t settled = recv_settled(s.in);
-    if (!s.in->frozen && settled > s.in->prefix) {
-        struct lacking l = {.ring = r, .channel = index, .sender = tc->sender};
-        ranges_gaps(&s.in->have, s.in->prefix + 1, settled, lack, &l);
+    tc->rel_known = least(tc->rel_known, s.rel_known);
+    if (s.in != NULL) {
+        add_gaps(r, index, s.in);
     }
 }
 
-/* "Channels present from its first hop: a member that knows another names it for the next." */
+/* "Channels present from its first hop: a member that knows another names it for the next", unless
+ * this node's part in it is over. */
 static void name_late(void *ctx, uint32_t sender)
 {
     struct ring *r = ctx;
@@ -269,42 +313,59 @@ static void name_late(void *ctx, uint32_t sender)
     if (t->channel_count == WIRE_TOKEN_CHANNELS_MAX || find_channel(t, sender, &index) != NULL) {
         return;
     }
-    struct state s = state_of(r, sender);
-    t->channels[t->channel_count++] =
-        (struct token_channel){.sender = sender, .late = true, .max_seen = s.top, .rel = s.rel};
+    struct state s = r->at.level > 0 ? summary_of(r, sender) : state_of(r, sender);
+    if (s.rel_known < s.top) {
+        t->channels[t->channel_count++] =
+            (struct token_channel){.sender = sender, .late = true, .max_seen = s.top, .rel = s.rel};
+    }
 }
 
 void ring_visit(struct ring *r)
 {
     struct token *t = r->token;
-    bitmap_set(&t->visited, r->rank);
+    bitmap_set(&t->visited, r->at.index);
     for (uint32_t i = 0; i < t->channel_count; i++) {
         if (!t->channels[i].late) {
             add_state(r, i);
         }
     }
-    recovery_act(r->recovery, t, r->rank);
-    if (r->rank != 0) {
+    if (!ring_leads(r)) {
+        for (uint32_t level = 0; level < r->at.level; level++) {
+            r->all->level[level]->active = t->active;
+        }
         each_active(r, name_late, r);
     }
-    r->ask_after_us = ASK_FIRST_US;
+    if (r->at.level == 0) {
+        recovery_act(r->all->recovery, t, &r->at);
+        rings_visited(r->all);
+    }
 }
 
 /* ---- the leader concludes */
 
+/* The proofs of the top ring are those of the region. The leader of another partition says only
+ * what the sender has to send again. */
+static void fill_ack(const struct ring *r, struct proof *p)
+{
+    bool top = ring_is_top(r);
+    p->ack.channel = (struct channel_id){r->all->view->rid, r->all->view->epoch, p->sender};
+    p->ack.round = top ? (uint64_t)r->ring_epoch << 32 | r->round : 0;
+    p->ack.stable = top ? p->stable : 0;
+    p->ack.rel_known = top ? p->rel_known : 0;
+    p->ack.active = r->active;
+}
+
 static void tell(struct ring *r, struct proof *p)
 {
-    context_trace(r->ctx, "ack r=%u v=%llu s=%u q=%llu", r->view->rid,
-                  (unsigned long long)r->view->epoch, p->sender, (unsigned long long)p->stable);
-    p->ack.channel = (struct channel_id){r->view->rid, r->view->epoch, p->sender};
-    p->ack.stable = p->stable;
-    p->ack.rel_known = p->rel_known;
-    p->ack.active = r->active;
+    fill_ack(r, p);
+    context_trace(r->ctx, "ack r=%u v=%llu s=%u q=%llu n=%u", r->all->view->rid,
+                  (unsigned long long)r->all->view->epoch, p->sender,
+                  (unsigned long long)p->ack.stable, p->ack.lack_count);
     p->beaconed = false;
     r->ctx->stats.acks_sent++;
     if (p->sender == r->ctx->id) {
-        send_ack(r->send, &p->ack);
-        recovery_resend(r->recovery, &p->ack);
+        send_ack(r->all->send, &p->ack);
+        recovery_resend(r->all->recovery, &p->ack);
         p->ack.lack_count = 0;
         return;
     }
@@ -322,7 +383,7 @@ bool ring_build_ack(void *ctx, struct datagram *ret)
     while ((p = TAILQ_FIRST(&r->acks_due)) != NULL) {
         TAILQ_REMOVE(&r->acks_due, p, entry);
         p->ack_due = false;
-        uint32_t address = peers_address(r->peers, p->sender);
+        uint32_t address = peers_address(r->all->peers, p->sender);
         if (address == 0) {
             continue;
         }
@@ -340,65 +401,51 @@ bool ring_build_ack(void *ctx, struct datagram *ret)
 bool ring_repeat_ack(struct ring *r, uint32_t sender)
 {
     struct proof *p = proof_of(r, sender);
-    struct state s = state_of(r, sender);
-    p->beaconed = true;
-    if (!quiet(r, sender, s.top)) {
+    p->beaconed = ring_is_top(r);
+    if (!quiet(r, sender, state_of(r, sender).top)) {
         return false;
     }
-    tell(r, p);
+    if (ring_is_top(r)) {
+        tell(r, p);
+    }
     return true;
 }
 
-/* Proofs of one channel; true when the sender should hear of it. */
+static bool raise(uint64_t *value, uint64_t to)
+{
+    bool more = to > *value;
+    *value = more ? to : *value;
+    return more;
+}
+
+/* Proofs of one channel; true when somebody should hear of it: the sender from the top, the ring
+ * above from the others. */
 static bool prove(struct ring *r, struct proof *p, const struct token_channel *tc)
 {
-    if (tc->rel > p->rel) {
-        p->rel = tc->rel;
+    bool news = p->beaconed;
+    raise(&p->rel, tc->rel);
+    raise(&p->max_seen, tc->max_seen);
+    news |= raise(&p->stable, tc->prefix);
+    news |= raise(&p->rel_known, tc->rel_known);
+    bool more_cached = raise(&p->cached, tc->cached);
+    if (!ring_is_top(r)) {
+        return news || more_cached;
     }
-    bool news = tc->prefix > p->stable || tc->rel_known > p->rel_known || p->beaconed;
-    p->max_seen = tc->max_seen;
-    p->stable = tc->prefix > p->stable ? tc->prefix : p->stable;
-    p->cached_all = tc->cached > p->cached_all ? tc->cached : p->cached_all;
-    p->rel_known = tc->rel_known > p->rel_known ? tc->rel_known : p->rel_known;
-    p->ack.round = (uint64_t)r->ring_epoch << 32 | r->round;
+    p->cached_all = p->cached;
+    struct token_channel told = *tc;
+    told.cached_all = p->cached;
+    hand_down(r, &told);
     return news;
-}
-
-static uint32_t first_bit(const struct bitmap *b, uint32_t size)
-{
-    for (uint32_t i = 0; i < size; i++) {
-        if (bitmap_has(b, i)) {
-            return i;
-        }
-    }
-    return 0;
-}
-
-/* Whether the sender must send a range again: the whole region lacks it, or it stayed missing for
- * two rounds whoever lacks it. */
-static bool for_sender(const struct ring *r, const struct token_range *range, uint32_t lackers,
-                       uint32_t sender)
-{
-    uint32_t others = r->size - (view_rank(r->view, sender) != VIEW_NO_RANK);
-    return lackers > 0 && (lackers == others || range->age >= REPAIR_AGE_SENDER);
 }
 
 static void conclude_range(struct ring *r, const struct token_range *range)
 {
-    uint32_t sender = r->token->channels[range->channel].sender;
-    struct proof *p = proof_of(r, sender);
-    uint32_t lackers = bitmap_count(&range->lackers, r->size);
-    if (lackers == 0) {
+    if (bitmap_empty(&range->lackers, r->at.count)) {
         return;
     }
-    if (for_sender(r, range, lackers, sender) && p->ack.lack_count < WIRE_ACK_LACKS_MAX) {
-        uint64_t count = range->to - range->from + 1;
-        p->ack.lacks[p->ack.lack_count].from = range->from;
-        p->ack.lacks[p->ack.lack_count].count = (uint32_t)least(count, UINT32_MAX);
-        p->ack.lacks[p->ack.lack_count].requesters = lackers;
-        p->ack.lacks[p->ack.lack_count++].one =
-            r->view->members[first_bit(&range->lackers, r->size)];
-    }
+    uint32_t sender = r->token->channels[range->channel].sender;
+    struct proof *p = proof_of(r, sender);
+    recovery_seek(r->all->recovery, sender, &r->at, range, &p->seeking, &p->ack);
     r->carried_sender[r->carried_count] = sender;
     struct token_range *to = &r->carried[r->carried_count++];
     *to = *range;
@@ -406,36 +453,53 @@ static void conclude_range(struct ring *r, const struct token_range *range)
     to->age = (uint8_t)(range->age < UINT8_MAX ? range->age + 1 : UINT8_MAX);
 }
 
-bool ring_conclude(struct ring *r, bool full)
+/* Senders with unreleased data in the region, as a complete round of the top ring saw them. */
+static void count_active(struct ring *r)
 {
-    struct token *t = r->token;
-    r->carried_count = 0;
-    for (uint32_t i = 0; i < t->range_count; i++) {
-        conclude_range(r, &t->ranges[i]);
-    }
+    const struct token *t = r->token;
     uint32_t active = 0;
     for (uint32_t i = 0; i < t->channel_count; i++) {
         active += t->channels[i].late || t->channels[i].max_seen > t->channels[i].rel_known;
     }
-    if (full) {
-        r->active = active ? active : 1;
+    for (uint32_t level = 0; level <= r->at.level; level++) {
+        r->all->level[level]->active = active ? active : 1;
     }
-    bool again = r->carried_count > 0;
+}
+
+/* A channel that was named in mid-round; whether it wants another one. */
+static bool take_up(struct ring *r, const struct token_channel *tc)
+{
+    if (tc->sender != r->ctx->id && peers_find(r->all->peers, tc->sender) == NULL) {
+        return false;
+    }
+    learn(r, tc);
+    return !quiet(r, tc->sender, tc->max_seen);
+}
+
+struct conclusion ring_conclude(struct ring *r, bool full)
+{
+    struct token *t = r->token;
+    struct conclusion drawn = {0};
+    r->carried_count = 0;
+    for (uint32_t i = 0; i < t->range_count; i++) {
+        conclude_range(r, &t->ranges[i]);
+    }
+    if (full && ring_is_top(r)) {
+        count_active(r);
+    }
+    drawn.again = r->carried_count > 0;
     for (uint32_t i = 0; i < t->channel_count; i++) {
         const struct token_channel *tc = &t->channels[i];
-        if (tc->late && peers_find(r->peers, tc->sender) == NULL) {
+        if (tc->late) {
+            drawn.again |= take_up(r, tc);
             continue;
         }
         struct proof *p = proof_of(r, tc->sender);
-        if (tc->late) {
-            struct state s = state_of(r, tc->sender);
-            learn(&s, tc);
-            again = true;
-            continue;
-        }
-        if ((full && prove(r, p, tc)) || p->ack.lack_count > 0) {
+        bool news = full && prove(r, p, tc);
+        drawn.news |= news;
+        if ((news && ring_is_top(r)) || p->ack.lack_count > 0) {
             tell(r, p);
         }
     }
-    return again;
+    return drawn;
 }

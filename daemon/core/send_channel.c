@@ -115,13 +115,16 @@ static bool build_ask(void *ctx, struct datagram *ret)
     struct channel_out *ch = ctx;
     struct context *c = ch->send->ctx;
     source_dry(c, &ch->ask);
-    uint32_t address = peers_address(ch->send->peers, ch->view->members[0]);
+    bool many = view_levels(ch->view) > 1; /* leaders */
+    uint32_t address =
+        many ? ch->view->address : peers_address(ch->send->peers, ch->view->members[0]);
     if (address == 0) {
         return false;
     }
     struct writer w;
-    datagram_begin(c, ret, &w, WIRE_ASK, address, false);
-    wire_write_ask(&w, &(struct wire_ask){.rid = ch->rid, .epoch = ch->view->epoch});
+    datagram_begin(c, ret, &w, WIRE_ASK, address, many);
+    wire_write_ask(
+        &w, &(struct wire_ask){.rid = ch->rid, .epoch = ch->view->epoch, .level = WIRE_ASK_ALL});
     datagram_end(ret, &w);
     return true;
 }

@@ -189,10 +189,12 @@ void suspect_accused(struct cms *c, uint32_t by, struct cms_node *n, uint64_t no
     if (now_us - w->accused_us > ACCUSED_US)
         w->accusers[0] = w->accusers[1] = 0;
     w->accused_us = now_us;
-    if (w->accusers[0] == 0)
+    if (w->accusers[0] == 0) {
         w->accusers[0] = by;
-    else if (w->accusers[0] != by && w->accusers[1] == 0)
+        w->first_accused_us = now_us;
+    } else if (w->accusers[0] != by && w->accusers[1] == 0) {
         w->accusers[1] = by;
+    }
     if (n->link != NULL && w->probe == 0 && now_us >= w->retry_us)
         probe(c, n, now_us - w->heard_us >= c->config.silence_us, now_us);
 }
@@ -234,9 +236,9 @@ static void conclude(struct cms *c, struct cms_node *n, uint64_t now_us)
         cms_expel(c, n, "silent");
         return;
     }
-    /* The link lives. Two neighbours and those who probed can't reach it: it is of no use to them.
-     */
-    bool heard_all = w->answered[0] && w->answered[1];
+    /* Two neighbours and those who probed can't reach it, and yet it spoke since they said so, so
+     * that it is no pause: it is of no use to them. */
+    bool heard_all = w->answered[0] && w->answered[1] && w->heard_us > w->first_accused_us;
     if (w->accusers[1] != 0 && heard_all && may_expel_mildly(c, n, now_us))
         cms_expel(c, n, "unreachable");
     w->retry_us = now_us + PROBE_AGAIN_US;

@@ -68,10 +68,16 @@ uint32_t view_rank(const struct view *v, uint32_t node_id)
     return low < v->member_count && v->members[low] == node_id ? low : VIEW_NO_RANK;
 }
 
+/* How many rings of at most ring_size it takes for so many. */
+static uint32_t rings_for(const struct view *v, uint32_t places)
+{
+    assert(v->ring_size > 1);
+    return places / v->ring_size + (places % v->ring_size > 0);
+}
+
 uint32_t view_partitions(const struct view *v)
 {
-    assert(v->ring_size > 0);
-    return v->member_count / v->ring_size + (v->member_count % v->ring_size > 0);
+    return rings_for(v, v->member_count);
 }
 
 /* First rank of a partition. Sizes differ by one at most, since n members are cut at multiples of
@@ -95,6 +101,64 @@ uint32_t view_partition_first(const struct view *v, uint32_t partition, uint32_t
     assert(partition < view_partitions(v));
     *ret_count = first_rank(v, partition + 1) - first;
     return first;
+}
+
+/* Places of a level: members on level 0, above it the rings of the level below. */
+static uint32_t places(const struct view *v, uint32_t level)
+{
+    uint32_t count = v->member_count;
+
+    for (uint32_t l = 0; l < level; l++)
+        count = rings_for(v, count);
+    return count;
+}
+
+/* First place of ring number `ring` on a level; places are shared out like members. */
+static uint32_t first_place(const struct view *v, uint32_t level, uint32_t ring)
+{
+    uint32_t count = places(v, level);
+
+    return (uint32_t)((uint64_t)ring * count / rings_for(v, count));
+}
+
+uint32_t view_levels(const struct view *v)
+{
+    uint32_t levels = 1;
+
+    for (uint32_t rings = view_partitions(v); rings > 1; rings = rings_for(v, rings))
+        levels++;
+    assert(levels <= VIEW_LEVELS_MAX);
+    return levels;
+}
+
+uint32_t view_ring_rank(const struct view *v, uint32_t level, uint32_t place)
+{
+    while (level > 0)
+        place = first_place(v, --level, place);
+    return place;
+}
+
+bool view_ring(const struct view *v, uint32_t level, uint32_t rank, struct view_ring *ret)
+{
+    uint32_t place = rank, count = v->member_count;
+
+    assert(rank < v->member_count);
+    for (uint32_t l = 0;; l++) {
+        uint32_t rings = rings_for(v, count);
+        /* The largest r with first_place(r) <= place, as in view_partition. */
+        uint32_t ring = (uint32_t)(((uint64_t)(place + 1) * rings - 1) / count);
+
+        ret->level = l;
+        ret->first = first_place(v, l, ring);
+        ret->count = first_place(v, l, ring + 1) - ret->first;
+        ret->index = place - ret->first;
+        if (l == level)
+            return true;
+        if (ret->index != 0 || rings == 1)
+            return false; /* only leaders are on the next level, and above one ring is nothing */
+        place = ring;
+        count = rings;
+    }
 }
 
 /* Who may cache one packet, the members of its partition without the sender, and who of them does:

@@ -10,6 +10,7 @@
 
 #define VIEW_MEMBERS_MAX 1024
 #define VIEW_NO_RANK UINT32_MAX
+#define VIEW_LEVELS_MAX 10 /* rings of two over VIEW_MEMBERS_MAX members */
 
 struct view {
     uint32_t refs;
@@ -22,8 +23,8 @@ struct view {
     uint32_t replicas;       /* cachers of a packet */
     uint32_t member_count;
     uint32_t group_count;
-    uint32_t *members;       /* node ids, ascending; owned */
-    uint32_t *groups;        /* group ids by slot; owned */
+    uint32_t *members; /* node ids, ascending; owned */
+    uint32_t *groups;  /* group ids by slot; owned */
 };
 
 /* A view with one reference that copies members and groups; the caller fills in the rest. Members
@@ -44,6 +45,24 @@ uint32_t view_partition(const struct view *v, uint32_t rank);
 
 /* First rank of a partition and, by ret_count, how many members it has. */
 uint32_t view_partition_first(const struct view *v, uint32_t partition, uint32_t *ret_count);
+
+/* One ring of a region view. On level 0 the members of a partition form a ring; its first leads.
+ * The leaders of a level form the rings of the next, of at most ring_size again, up to a level of
+ * one ring, whose leader is the region's first member. */
+struct view_ring {
+    uint32_t level;
+    uint32_t first, count; /* its places are first .. first + count - 1 among those of the level */
+    uint32_t index;        /* of the member that was asked for; 0: it leads the ring */
+};
+
+/* How many levels of rings there are, at least 1. */
+uint32_t view_levels(const struct view *v);
+
+/* The ring of a level that the member with this rank is on; false: it is on none there. */
+bool view_ring(const struct view *v, uint32_t level, uint32_t rank, struct view_ring *ret);
+
+/* Rank of the member in place `place` of a level. */
+uint32_t view_ring_rank(const struct view *v, uint32_t level, uint32_t place);
 
 /* Whether the member with this rank caches packet seq of the sender with rank sender_rank
  * (VIEW_NO_RANK: not a member). Packet s belongs to partition s mod P; there `replicas` members,

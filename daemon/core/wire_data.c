@@ -318,14 +318,14 @@ void wire_write_ask(struct writer *w, const struct wire_ask *a)
 {
     write_u32(w, a->rid);
     write_u64(w, a->epoch);
-    write_u64(w, a->round);
+    write_u8(w, a->level);
 }
 
 bool wire_read_ask(struct reader *r, struct wire_ask *ret)
 {
     ret->rid = read_u32(r);
     ret->epoch = read_u64(r);
-    ret->round = read_u64(r);
+    ret->level = read_u8(r);
     return complete(r);
 }
 

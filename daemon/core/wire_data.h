@@ -28,7 +28,7 @@ enum wire_kind {
     WIRE_ASK,        /* asks a leader for a token */
     WIRE_ACK,        /* leader to sender */
     WIRE_BEACON,     /* sender to region: its last packet */
-    WIRE_FETCH,      /* view change: asks for packets of a channel */
+    WIRE_FETCH,      /* asks for packets of a channel */
     WIRE_FETCH_NUM,  /* view change: asks for messages by number */
     WIRE_PROBE,
     WIRE_PROBE_ACK,
@@ -131,10 +131,11 @@ struct wire_beacon {
 void wire_write_beacon(struct writer *w, const struct wire_beacon *b);
 bool wire_read_beacon(struct reader *r, struct wire_beacon *ret);
 
+#define WIRE_ASK_ALL 255
 struct wire_ask {
     uint32_t rid;
     uint64_t epoch;
-    uint64_t round; /* last round that the asker saw; 0 for a sender outside */
+    uint8_t level; /* of the ring, or WIRE_ASK_ALL: a sender asks all leaders */
 };
 void wire_write_ask(struct writer *w, const struct wire_ask *a);
 bool wire_read_ask(struct reader *r, struct wire_ask *ret);
@@ -143,7 +144,7 @@ bool wire_read_ask(struct reader *r, struct wire_ask *ret);
 #define WIRE_ACK_LACKS_MAX 32
 struct wire_ack {
     struct channel_id channel;
-    uint64_t round;     /* (ring epoch << 32 | round) of the proof: older ones are ignored */
+    uint64_t round;     /* (ring epoch << 32 | round) of the proof: older ones are ignored; 0: none */
     uint64_t stable;    /* region stable prefix: MaxContiguous */
     uint64_t rel_known; /* least rel known to all members */
     uint32_t active;    /* senders with unreleased data in that round */
@@ -154,11 +155,12 @@ struct wire_ack {
 void wire_write_ack(struct writer *w, const struct wire_ack *a);
 bool wire_read_ack(struct reader *r, struct wire_ack *ret);
 
-/* FETCH: packets of a channel from the live sender or a holder, during a view change. */
+/* FETCH: asks for packets of a channel: of the live sender or a holder, in a view change; of cachers
+ * elsewhere, what a partition lacks. */
 #define WIRE_FETCH_MAX 64
 struct wire_fetch {
     struct channel_id channel;
-    uint32_t requester; /* whom to answer: a request may be passed on */
+    uint32_t requester; /* whom to answer: a request may be passed on; 0: the whole region */
     uint16_t count;
     struct { uint64_t from; uint32_t count; } want[WIRE_FETCH_MAX];
 };

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD_BYTES (4 + 8 + 1 + 4 + 4 + 2 + 4 + 2 + 2) /* then two bitmaps */
-#define CHANNEL_BYTES (4 + 1 + 7 * 8)
+#define HEAD_BYTES (4 + 8 + 1 + 4 + 4 + 2 + 4 + 2 + 2) /* then three bitmaps */
+#define CHANNEL_BYTES (4 + 1 + 6 * 8)
 #define RANGE_BYTES (2 + 1 + 8 + 4) /* then two bitmaps */
 
-static_assert(HEAD_BYTES + 2 * BITMAP_BYTES + WIRE_TOKEN_CHANNELS_MAX * CHANNEL_BYTES <=
+static_assert(HEAD_BYTES + 3 * BITMAP_BYTES + WIRE_TOKEN_CHANNELS_MAX * CHANNEL_BYTES <=
                   WIRE_TOKEN_BYTES_MAX,
               "all channels of a token fit into a train");
 
@@ -144,7 +144,6 @@ static void write_channel(struct writer *w, const struct token_channel *c)
     write_u64(w, c->cached);
     write_u64(w, c->rel_known);
     write_u64(w, c->rel);
-    write_u64(w, c->stable);
     write_u64(w, c->cached_all);
 }
 
@@ -174,7 +173,7 @@ size_t wire_write_token(struct token *t, uint8_t *out)
     assert(t->channel_count <= WIRE_TOKEN_CHANNELS_MAX);
     assert(t->range_count <= WIRE_TOKEN_RANGES_MAX);
     sort_ranges(t);
-    used = HEAD_BYTES + bitmaps + t->channel_count * (size_t)CHANNEL_BYTES;
+    used = HEAD_BYTES + 3 * bitmap_bytes(t->size) + t->channel_count * (size_t)CHANNEL_BYTES;
     write_u32(&w, t->rid);
     write_u64(&w, t->epoch);
     write_u8(&w, t->level);
@@ -187,6 +186,7 @@ size_t wire_write_token(struct token *t, uint8_t *out)
                                        taken));
     write_bitmap(&w, &t->visited, t->size);
     write_bitmap(&w, &t->skipped, t->size);
+    write_bitmap(&w, &t->failed, t->size);
     for (uint32_t i = 0; i < t->channel_count; i++)
         write_channel(&w, &t->channels[i]);
     for (uint32_t i = 0; i < t->range_count; i++) {
@@ -211,7 +211,6 @@ static bool read_channel(struct reader *r, struct token_channel *ret)
     ret->cached = read_u64(r);
     ret->rel_known = read_u64(r);
     ret->rel = read_u64(r);
-    ret->stable = read_u64(r);
     ret->cached_all = read_u64(r);
     return !r->bad && late <= 1 && ret->max_seen <= WIRE_NUMBER_MAX && ret->rel <= WIRE_NUMBER_MAX;
 }
@@ -251,9 +250,11 @@ bool wire_read_token(const uint8_t *bytes, size_t n, struct token *ret)
     ret->channel_count = read_u16(&r);
     ret->range_count = read_u16(&r);
     if (n > WIRE_TOKEN_BYTES_MAX || ret->size < 1 || ret->size > VIEW_MEMBERS_MAX ||
-        ret->channel_count > WIRE_TOKEN_CHANNELS_MAX || ret->range_count > WIRE_TOKEN_RANGES_MAX)
+        ret->channel_count > WIRE_TOKEN_CHANNELS_MAX || ret->range_count > WIRE_TOKEN_RANGES_MAX ||
+        (ret->level > 0 && ret->range_count > 0))
         return false;
-    if (!read_bitmap(&r, ret->size, &ret->visited) || !read_bitmap(&r, ret->size, &ret->skipped))
+    if (!read_bitmap(&r, ret->size, &ret->visited) || !read_bitmap(&r, ret->size, &ret->skipped) ||
+        !read_bitmap(&r, ret->size, &ret->failed))
         return false;
     for (uint32_t i = 0; i < ret->channel_count; i++) {
         if (!read_channel(&r, &ret->channels[i]))
@@ -434,7 +435,7 @@ void wire_write_slice(struct writer *w, const struct wire_slice *s)
     write_u32(w, s->offset);
     write_u32(w, s->total);
     write_u16(w, s->size);
-    write_u16(w, 0);
+    write_u16(w, s->hops);
     write_u32(w, 0);
     write_bytes(w, s->bytes, s->size);
 }
@@ -454,7 +455,7 @@ bool wire_read_slice(struct reader *r, struct wire_slice *ret)
     ret->offset = read_u32(r);
     ret->total = read_u32(r);
     ret->size = read_u16(r);
-    reserved |= read_u16(r);
+    ret->hops = read_u16(r);
     reserved |= read_u32(r);
     ret->bytes = read_bytes(r, ret->size);
     return !r->bad && reader_left(r) == 0 && reserved == 0 && ret->index < ret->count &&

@@ -34,8 +34,7 @@ struct token_channel {
     uint64_t cached;     /* least prefix up to which a visited member holds its own share as a cacher */
     uint64_t rel_known;  /* least rel that the visited know */
     uint64_t rel;        /* highest rel that any visited knows */
-    uint64_t stable;     /* proved by the last complete rounds: region stable */
-    uint64_t cached_all; /* proved likewise: all cachers hold their share up to here */
+    uint64_t cached_all; /* from above: proved that all cachers of the region hold their share */
 };
 
 /* A range of one channel that some lack. The ranges of a token are sorted by channel, then number,
@@ -44,19 +43,21 @@ struct token_range {
     uint16_t channel;      /* index into channels */
     uint8_t age;           /* complete rounds that it survived */
     uint64_t from, to;     /* both included */
-    struct bitmap lackers; /* ranks that lack it and were not served in this round */
-    struct bitmap served;  /* ranks to which a repair was sent in this round */
+    struct bitmap lackers; /* places that lack it and were not served in this round */
+    struct bitmap served;  /* places to which a repair was sent in this round */
 };
 
 struct token {
     uint32_t rid;
     uint64_t epoch;       /* of the region view */
-    uint8_t level;        /* 0: ring of a partition; above: rings of leaders */
+    uint8_t level;        /* 0: ring of a partition; above: rings of leaders, without ranges */
     uint32_t ring_epoch;  /* higher each time a token is made anew */
     uint32_t round;
     uint32_t size;        /* members of this ring: bits used in bitmaps */
-    uint32_t active;      /* senders with unreleased data in the last complete round */
-    struct bitmap visited, skipped;
+    uint32_t active;      /* senders with unreleased data in the last complete round of the region */
+    struct bitmap visited;
+    struct bitmap skipped; /* did not answer one member: the next one tries */
+    struct bitmap failed;  /* answered neither */
     uint32_t channel_count, range_count;
     struct token_channel channels[WIRE_TOKEN_CHANNELS_MAX];
     struct token_range ranges[WIRE_TOKEN_RANGES_MAX];
@@ -97,6 +98,7 @@ struct wire_slice {
     uint8_t level;
     uint8_t index, count;  /* index < count <= WIRE_TRAIN_MAX */
     uint32_t ring_epoch, round;
+    uint16_t hops;          /* that the token has made in this round: tells copies apart */
     uint32_t offset, total; /* bytes of the whole token */
     const uint8_t *bytes;
     uint16_t size;

@@ -62,6 +62,45 @@ START_TEST(partitions_are_of_even_size_and_cover_all)
 }
 END_TEST
 
+/* Walks all rings of a view: each place of a level is on one ring, first places lead, and the
+ * leaders are the places of the next level. */
+static void check_rings(const struct view *v, uint32_t ring_size)
+{
+    uint32_t places = v->member_count, levels = view_levels(v);
+
+    for (uint32_t level = 0; level < levels; level++) {
+        for (uint32_t place = 0; place < places; place++) {
+            uint32_t rank = view_ring_rank(v, level, place);
+            struct view_ring at;
+
+            PROPERTY(view_ring(v, level, rank, &at));
+            PROPERTY(at.level == level && at.first + at.index == place && at.count <= ring_size);
+            PROPERTY(view_ring_rank(v, level, at.first) <= rank);
+            bool leads = at.index == 0;
+
+            PROPERTY(view_ring(v, level + 1, rank, &at) == (leads && level + 1 < levels));
+        }
+        PROPERTY(view_ring_rank(v, level, 0) == 0);
+        places = places / ring_size + (places % ring_size > 0);
+        PROPERTY(level + 1 < levels ? places > 1 : places == 1);
+    }
+}
+
+START_TEST(leaders_form_rings_again_up_to_one)
+{
+    static const uint32_t sizes[] = {2, 3, 4, 7, 25, 1024};
+
+    for (uint32_t n = 1; n <= 1000; n += n < 60 ? 1 : 47) {
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            struct view *v = make(n, sizes[i], 5);
+
+            check_rings(v, sizes[i]);
+            view_unref(v);
+        }
+    }
+}
+END_TEST
+
 START_TEST(a_packet_is_cached_in_its_partition_by_as_many_as_configured)
 {
     uint64_t random = property_seed("view");
@@ -69,7 +108,7 @@ START_TEST(a_packet_is_cached_in_its_partition_by_as_many_as_configured)
     for (int run = 0; run < 3000; run++) {
         struct view *v =
             make((uint32_t)property_below(&random, 60), /* none is a view, too */
-                 1 + (uint32_t)property_below(&random, 30), (uint32_t)property_below(&random, 7));
+                 2 + (uint32_t)property_below(&random, 30), (uint32_t)property_below(&random, 7));
         uint32_t sender = (uint32_t)property_below(&random, 70), ranks[8], count, listed = 0;
         uint64_t seq = property_next(&random);
 
@@ -132,6 +171,7 @@ Suite *suite_view(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_view_keeps_copies_and_finds_ranks);
     tcase_add_test(t, partitions_are_of_even_size_and_cover_all);
+    tcase_add_test(t, leaders_form_rings_again_up_to_one);
     tcase_add_test(t, a_packet_is_cached_in_its_partition_by_as_many_as_configured);
     tcase_add_test(t, every_member_caches_its_even_share);
     tcase_add_test(t, a_lone_sender_has_no_cachers);

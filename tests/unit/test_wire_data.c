@@ -186,7 +186,7 @@ static size_t ask_example(uint64_t *random, uint8_t *out, size_t room)
     struct writer w = WRITER(out, room);
     struct wire_ask a = {.rid = (uint32_t)property_next(random),
                          .epoch = property_next(random),
-                         .round = property_next(random)};
+                         .level = (uint8_t)property_next(random)};
 
     wire_write_ask(&w, &a);
     return written(&w, out);

@@ -304,6 +304,7 @@ static void random_token(uint64_t *random, uint32_t channels, uint32_t ranges)
     token.active = (uint32_t)property_next(random);
     token.visited = random_bits(random, token.size);
     token.skipped = random_bits(random, token.size);
+    token.failed = random_bits(random, token.size);
     for (uint32_t i = 0; i < channels; i++)
         token.channels[i] = (struct token_channel){
             .sender = (uint32_t)property_next(random),
@@ -313,10 +314,9 @@ static void random_token(uint64_t *random, uint32_t channels, uint32_t ranges)
             .cached = UINT64_MAX,
             .rel_known = property_next(random),
             .rel = property_next(random) >> 2,
-            .stable = property_next(random),
             .cached_all = property_next(random),
         };
-    for (uint32_t i = 0; i < ranges && channels > 0; i++) {
+    for (uint32_t i = 0; i < ranges && channels > 0 && token.level == 0; i++) {
         uint64_t from = 1 + property_below(random, 1000);
         uint32_t channel = (uint32_t)property_below(random, channels);
 
@@ -443,7 +443,7 @@ START_TEST(a_token_is_laid_out_as_promised)
     static const uint8_t expected[] = {
         1,  0, 0, 0,                      /* rid */
         2,  0, 0, 0, 0, 0, 0, 0,          /* epoch */
-        1,                                /* level */
+        0,                                /* level */
         3,  0, 0, 0,                      /* ring epoch */
         4,  0, 0, 0,                      /* round */
         10, 0,                            /* size */
@@ -451,26 +451,26 @@ START_TEST(a_token_is_laid_out_as_promised)
         1,  0, 1, 0,                      /* channels, ranges */
         1,  2,                            /* visited: 0 and 9 */
         0,  0,                            /* skipped */
+        8,  0,                            /* failed: 3 */
         6,  0, 0, 0, 1,                   /* sender, late */
         7,  0, 0, 0, 0, 0, 0, 0,          /* max seen */
         8,  0, 0, 0, 0, 0, 0, 0,          /* prefix */
         9,  0, 0, 0, 0, 0, 0, 0,          /* cached */
         10, 0, 0, 0, 0, 0, 0, 0,          /* rel known */
         11, 0, 0, 0, 0, 0, 0, 0,          /* rel */
-        12, 0, 0, 0, 0, 0, 0, 0,          /* stable */
-        13, 0, 0, 0, 0, 0, 0, 0,          /* cached by all */
+        12, 0, 0, 0, 0, 0, 0, 0,          /* cached by all */
         0,  0, 2, 9, 0, 0, 0, 0, 0, 0, 0, /* channel, age, from */
         3,  0, 0, 0, 4, 0, 0, 1,          /* count, lackers: 2, served: 8 */
     };
 
     fresh(10, 1);
-    token.level = 1;
     token.ring_epoch = 3;
     token.round = 4;
     token.active = 5;
     bitmap_set(&token.visited, 0);
     bitmap_set(&token.visited, 9);
-    token.channels[0] = (struct token_channel){6, true, 7, 8, 9, 10, 11, 12, 13};
+    bitmap_set(&token.failed, 3);
+    token.channels[0] = (struct token_channel){6, true, 7, 8, 9, 10, 11, 12};
     ck_assert(token_lacks(&token, 0, 2, 9, 11));
     token.ranges[0].age = 2;
     bitmap_set(&token.ranges[0].served, 8);
@@ -508,8 +508,8 @@ START_TEST(of_a_token_that_is_too_long_each_channel_keeps_its_lowest_ranges)
 END_TEST
 
 /* Where the fields of the token below lie. */
-enum { AT_SIZE = 21, AT_CHANNELS = 27, AT_SKIPPED = 33, AT_LATE = 39, AT_MAX_SEEN = 40 };
-enum { AT_RANGE = 96, RANGE = 19 };
+enum { AT_LEVEL = 12, AT_SIZE = 21, AT_CHANNELS = 27, AT_SKIPPED = 33, AT_FAILED = 35 };
+enum { AT_LATE = 41, AT_MAX_SEEN = 42, AT_RANGE = 90, RANGE = 19 };
 
 START_TEST(malformed_tokens_are_refused)
 {
@@ -521,7 +521,9 @@ START_TEST(malformed_tokens_are_refused)
         {AT_SIZE + 1, 5},          /* too many */
         {AT_CHANNELS, 121},        /* too many */
         {AT_CHANNELS + 2, 3},      /* a range that is not there */
-        {AT_SKIPPED + 1, 4},       /* rank 10 of 10 */
+        {AT_LEVEL, 1},             /* ranges above the partitions */
+        {AT_SKIPPED + 1, 4},       /* place 10 of 10 */
+        {AT_FAILED + 1, 4},        /* place 10 of 10 */
         {AT_LATE, 2},              /* neither */
         {AT_MAX_SEEN + 7, 0x40},   /* no number */
         {AT_RANGE, 1},             /* no such channel */
@@ -529,8 +531,8 @@ START_TEST(malformed_tokens_are_refused)
         {AT_RANGE + 10, 0x40},     /* no number */
         {AT_RANGE + 11, 0},        /* an empty range */
         {AT_RANGE + 13, 0x11},     /* longer than a store */
-        {AT_RANGE + 16, 4},        /* rank 10 of 10 lacks it */
-        {AT_RANGE + 18, 4},        /* rank 10 of 10 was served */
+        {AT_RANGE + 16, 4},        /* place 10 of 10 lacks it */
+        {AT_RANGE + 18, 4},        /* place 10 of 10 was served */
         {AT_RANGE + 11, 5},        /* overlaps the next */
         {AT_RANGE + RANGE + 3, 2}, /* before the other */
     };
