@@ -12,6 +12,16 @@
 
 #define LAG_US 500000 /* later than this against its own deadline the CMS doubts itself */
 
+void cms_mark(struct cms *c, enum mark_id mark)
+{
+    c->marks[mark]++;
+}
+
+const uint64_t *cms_marks(const struct cms *c)
+{
+    return c->marks;
+}
+
 void cms_trace(const struct cms *c, const char *format, ...)
 {
     if (c->up.trace == NULL)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "mark.h"
 
 struct cms;
 
@@ -77,5 +78,7 @@ uint64_t cms_epoch(const struct cms *c);
 uint64_t cms_term(const struct cms *c);
 /* The whole replicated state as JSON text, stable in its order: malloc'ed, the caller frees. */
 char *cms_dump(const struct cms *c);
+/* How often each rare branch was taken since cms_new, by mark: MARKS_COUNT of them. */
+const uint64_t *cms_marks(const struct cms *c);
 
 #endif

@@ -69,9 +69,13 @@ struct cms {
     struct cms_grave *graves;
     struct flush flush;
     struct suspect suspect;
+    uint64_t marks[MARKS_COUNT];
 };
 
 void cms_trace(const struct cms *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Counts a rare branch that was taken (mark.h). */
+void cms_mark(struct cms *c, enum mark_id mark);
 
 /* Puts an entry into the log's tail; takes the bytes over. */
 struct cms_append *cms_append(struct cms *c, enum cms_entry kind, uint8_t *bytes, size_t size);

@@ -118,6 +118,8 @@ static void take_up(struct cms *c, struct cms_link *l, struct cms_node *n, uint6
     link_send(&c->links, l, &m);
     if (c->state.epoch > 0 && (l->hello->epoch != c->state.epoch || l->hello->node_id == 0)) {
         struct buf *install = install_full(&c->state);
+        if (l->hello->node_id != 0)
+            cms_mark(c, MARK_full_install);
         link_put(&c->links, l, install);
         buf_unref(install);
     }

@@ -57,6 +57,11 @@ void context_trace(struct context *c, const char *format, ...)
     c->up.trace(c->up.ctx, line);
 }
 
+void context_mark(struct context *c, enum mark_id mark)
+{
+    c->stats.marks[mark]++;
+}
+
 uint64_t context_hash(const uint8_t *data, size_t bytes)
 {
     uint64_t h = 0xcbf29ce484222325u;

@@ -44,6 +44,9 @@ void context_trace(struct context *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 bool context_traced(const struct context *c);
 
+/* Counts a rare branch that was taken (mark.h). */
+void context_mark(struct context *c, enum mark_id mark);
+
 /* FNV-1a 64 of a payload, as traces show it. */
 uint64_t context_hash(const uint8_t *data, size_t bytes);
 

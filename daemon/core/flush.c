@@ -163,6 +163,8 @@ static void begin(struct cms *c, uint64_t now_us)
     f->starting = f->due = false;
     f->attempt++;
     f->attempt_us = now_us;
+    if (f->attempt >= 3)
+        cms_mark(c, MARK_third_attempt);
     f->node_count = f->plan.participants.count;
     f->nodes = mem_new(f->node_count, sizeof *f->nodes);
     for (uint32_t i = 0; i < f->node_count; i++)
@@ -598,6 +600,8 @@ static void judge(struct cms *c, uint64_t now_us)
             cms_expel(c, n, "flush");
     }
     f->judge_us = now_us + c->config.progress_us / 4;
+    if (count > 0 && most > waiting) /* somebody waits for another */
+        cms_mark(c, MARK_stuck_expelled);
     if (count > 0) {
         f->progress_us = now_us;
         f->retried = false;

@@ -308,12 +308,21 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
     if (c->id == 0) {
         c->id = w->node_id;
         context_trace(c, "node id=%u", c->id);
+        if (m->expelled) {
+            context_mark(c, MARK_rejoined);
+        }
+        m->expelled = false;
         peers_add(m->peers, c->id, c->config.name, c->config.address);
     }
     m->welcome = true;
     m->term = w->term;
-    if (w->epoch == c->epoch && m->vote->active && m->vote->tag.term < w->term) {
-        vote_void(m->vote);
+    if (m->vote->active && m->vote->tag.term < w->term) {
+        if (w->epoch == c->epoch) {
+            context_mark(c, MARK_attempt_void);
+            vote_void(m->vote);
+        } else if (w->epoch == m->vote->tag.epoch) {
+            context_mark(c, MARK_install_untold);
+        }
     }
     vote_say_left(m->vote);
     struct group *g, *next;

@@ -48,6 +48,7 @@ struct member {
 
     struct region *regions;
     bool up, welcome, reset, stopping, said_bye;
+    bool expelled; /* and not admitted again */
     uint64_t term;
     uint64_t incarnation, requests;
     uint8_t *in, *out; /* bytes of the link */

@@ -48,12 +48,15 @@ static void touch(struct installing *it, struct group *g)
 }
 
 /* "Cut off by a boundary its fragments are void, and it is sent again in the next view." */
-static void void_pending(struct group *g)
+static void void_pending(struct context *c, struct group *g)
 {
     if (g->pending.body == NULL || g->count <= 1) {
         return;
     }
-    g->voided |= g->index > 0;
+    if (g->index > 0) {
+        g->voided = true;
+        context_mark(c, MARK_fragments_void);
+    }
 #ifndef MUTANT_boundary_inside
     g->index = 0;
 #endif
@@ -74,7 +77,7 @@ static void end_view(struct installing *it, struct region *r)
         if (g->unit_sent > g->unit_stable) {
             send_settle(m->send, g); /* the votes proved it */
         }
-        void_pending(g);
+        void_pending(m->ctx, g);
         touch(it, g);
     }
     send_close(m->send, r->rid);
@@ -394,6 +397,7 @@ void member_expelled(struct member *m)
     peers_done(m->peers);
     c->id = 0;
     c->epoch = 0;
+    m->expelled = true;
     m->incarnation = context_random(c) | 1;
     m->dirty = true;
     struct held_packet *h;

@@ -398,6 +398,7 @@ static void ask_sender(struct seek *k, uint64_t from, uint64_t to)
 
 static void ask_elsewhere(struct seek *k, uint64_t seq)
 {
+    context_mark(k->rc->ctx, MARK_sought_elsewhere);
     if (k->lackers >= REPAIR_MULTICAST_FROM) {
         ask_cacher(k->rc, &k->channel, 0, seq, k->range->age);
         return;
@@ -466,6 +467,7 @@ static bool help_range(void *ctx, uint64_t from, uint64_t to)
 void recovery_help_yourself(struct recovery *rc)
 {
     const struct view *v = rc->recv->view;
+    context_mark(rc->ctx, MARK_helped_itself);
     struct channel_in *ch, *next;
     HASH_ITER (hh, rc->recv->channels, ch, next) {
         uint64_t settled = recv_settled(ch);
@@ -557,6 +559,7 @@ void recovery_arrived(struct recovery *rc, uint32_t sender, uint64_t seq)
     key.key.seq = seq;
     HASH_FIND(hh, rc->remembered, &key.key, sizeof key.key, m);
     if (m != NULL) {
+        context_mark(rc->ctx, MARK_served_on_arrival);
         const struct view *v = rc->recv->view;
         answer(rc, &(struct channel_id){v->rid, v->epoch, sender}, seq, m->requester);
         HASH_DEL(rc->remembered, m);
@@ -570,6 +573,7 @@ static void pass_on(struct recovery *rc, const struct wire_fetch *f, uint64_t se
     uint32_t cachers[64];
     uint32_t count = view_cachers(v, view_rank(v, f->channel.sender), seq, cachers, 64);
     for (uint32_t i = 0; i < count; i++) {
+        context_mark(rc->ctx, MARK_passed_packets);
         request(rc, v->members[cachers[i]], &f->channel, f->requester, seq);
     }
 }

@@ -444,11 +444,15 @@ static void count_source(struct channel_in *ch, uint64_t seq, uint32_t from, boo
     if (!repair) {
         return;
     }
+    uint32_t rank = view_rank(ch->recv->view, from);
     if (ch->cut) {
         stats->repairs_from_flush++;
+        if (from != ch->sender && rank != VIEW_NO_RANK &&
+            !view_caches(ch->recv->view, rank, ch->rank, seq)) {
+            context_mark(ch->recv->ctx, MARK_cut_no_cacher);
+        }
         return;
     }
-    uint32_t rank = view_rank(ch->recv->view, from);
     if (from == ch->sender) {
         stats->repairs_from_sender++;
     } else if (rank != VIEW_NO_RANK && view_caches(ch->recv->view, rank, ch->rank, seq)) {

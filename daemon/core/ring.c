@@ -101,6 +101,9 @@ static void round_over(struct ring *r)
     const struct view *v = r->all->view;
     timer_cancel(&c->timers, &r->lost);
     r->in_flight = false;
+    if (r->at.level >= 2) {
+        context_mark(c, MARK_third_level);
+    }
     bool full = bitmap_count(&r->token->visited, r->at.count) == r->at.count;
 #ifdef MUTANT_partial_round
     full = true;
@@ -289,6 +292,7 @@ static void skip(struct ring *r)
 {
     struct token *t = r->token;
     r->ctx->stats.hops_skipped++;
+    context_mark(r->ctx, MARK_successor_skipped);
     r->all->suspect(r->all->suspect_ctx, r->ids[r->hop]);
     bitmap_set(bitmap_has(&t->skipped, r->hop) ? &t->failed : &t->skipped, r->hop);
     bitmap_set(&r->tried, r->hop);
@@ -401,6 +405,9 @@ static bool accept(struct ring *r, const struct wire_slice *s)
         return false;
     }
     r->ctx->stats.tokens_received++;
+    if (s->count > 1) {
+        context_mark(r->ctx, MARK_token_train);
+    }
     context_trace(r->ctx, "token r=%u v=%llu l=%u e=%u k=%u", s->rid, (unsigned long long)s->epoch,
                   s->level, s->ring_epoch, s->round);
     return true;
@@ -428,6 +435,9 @@ void ring_receive(struct ring *r, const struct wire_slice *s, uint32_t from)
     bitmap_clear(&r->doubted, place);
     if (!is_new(r, s)) {
         r->ctx->stats.tokens_duplicate++;
+        if (s->ring_epoch < r->seen_epoch) {
+            context_mark(r->ctx, MARK_token_outlived);
+        }
         acknowledge(r, s, from, (uint8_t)((1u << s->count) - 1));
         return;
     }
@@ -441,6 +451,9 @@ void ring_receive(struct ring *r, const struct wire_slice *s, uint32_t from)
     r->in.count = 0;
     if (!accept(r, s)) {
         return;
+    }
+    if (bitmap_has(&r->token->skipped, r->at.index)) {
+        context_mark(r->ctx, ring_leads(r) ? MARK_taken_home : MARK_skipped_reached);
     }
     r->visited = s->ring_epoch == r->seen_epoch && s->round == r->seen_round;
     r->seen_epoch = s->ring_epoch;

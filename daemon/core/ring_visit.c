@@ -199,6 +199,9 @@ void ring_make_token(struct ring *r)
     bool all_fit = active <= WIRE_TOKEN_CHANNELS_MAX;
     struct making m = {.ring = r, .skip = all_fit ? 0 : r->rotate % active};
     each_active(r, add_channel, &m);
+    if (!all_fit) {
+        context_mark(r->ctx, MARK_channels_rotated);
+    }
     if (!all_fit && t->channel_count < WIRE_TOKEN_CHANNELS_MAX) {
         m = (struct making){.ring = r}; /* round the end */
         uint32_t first = t->channels[0].sender;
@@ -317,6 +320,7 @@ static void name_late(void *ctx, uint32_t sender)
     if (s.rel_known < s.top) {
         t->channels[t->channel_count++] =
             (struct token_channel){.sender = sender, .late = true, .max_seen = s.top, .rel = s.rel};
+        context_mark(r->ctx, MARK_late_channel);
     }
 }
 

@@ -162,6 +162,9 @@ static void message_done(struct send *s, struct group *g)
     deliver_here(s, g);
     buf_unref(g->pending.body);
     g->pending.body = NULL;
+    if (g->voided) {
+        context_mark(c, MARK_sent_again);
+    }
     g->voided = false;
     if (g->count > 1) {
         set_busy(g, NULL);
@@ -398,7 +401,11 @@ void send_link(struct send *s, struct group *g)
         p->unit_stable = g->unit_sent;
     }
     if (g->pending.body != NULL && g->index == 0) {
+        uint32_t before = g->fragment_bytes;
         plan_pieces(s, g); /* the regions may take other sizes now */
+        if (g->fragment_bytes < before) {
+            context_mark(s->ctx, MARK_smaller_pieces);
+        }
     }
     if (!g->dry || g->pending.body != NULL) {
         send_ready(s, g);

@@ -3,6 +3,7 @@
 #define QSM_STATS_H
 
 #include <stdint.h>
+#include "mark.h"
 
 /* X(name, what it counts) */
 #define NODE_COUNTERS(X)                                                                           \
@@ -67,6 +68,7 @@ struct node_stats {
     NODE_COUNTERS(X)
     NODE_GAUGES(X)
 #undef X
+    uint64_t marks[MARKS_COUNT]; /* for tests: how often each rare branch was taken */
 };
 
 #endif

@@ -230,6 +230,8 @@ static void conclude(struct cms *c, struct cms_node *n, uint64_t now_us)
     w->probe = 0;
     if (w->alive && now_us - w->heard_us < SILENCE_MAX_US) {
         w->retry_us = now_us + PROBE_AGAIN_US;
+        if (silent)
+            cms_mark(c, MARK_probe_saves);
         return;
     }
     if (silent) {

@@ -107,12 +107,28 @@ static void report_numbers(struct vote *v, const struct channel_in *ch, struct r
     }
 }
 
+/* Notes when a node died that cached what this one dropped since others cache it. */
+static void mark_cacher_lost(struct vote *v, uint32_t dead)
+{
+    const struct view *view = v->recv->view;
+    uint32_t rank = view_rank(view, dead);
+    struct channel_in *ch, *next;
+    HASH_ITER (hh, v->recv->channels, ch, next) {
+        const struct packet *p = store_find(&ch->store, ch->thinned);
+        if (rank != VIEW_NO_RANK && p != NULL && p->body == NULL &&
+            view_caches(view, rank, ch->rank, p->seq)) {
+            context_mark(v->ctx, MARK_cacher_lost);
+        }
+    }
+}
+
 /* Freezes the dead senders' channels and reports how far this node has them. */
 static void report_dead(struct vote *v, const Qsm__Prep *m, struct report *r)
 {
     for (size_t i = 0; i < m->n_dead; i++) {
         struct channel_in *ch = recv_channel(v->recv, m->dead[i]);
         recv_freeze(ch);
+        mark_cacher_lost(v, m->dead[i]);
         Qsm__ChannelAt *at = &r->channels[r->m.n_boundary + r->m.n_heard];
         qsm__channel_at__init(at);
         at->sender = ch->sender;
@@ -488,6 +504,7 @@ void vote_leave(struct vote *v)
         return;
     }
     trace(v, "leave");
+    context_mark(v->ctx, MARK_attempt_left);
     v->ctx->stats.flushes_left++;
     vote_void(v);
     v->left = true;

@@ -105,6 +105,7 @@ static void pass_on(struct vote *v, const struct wire_fetch_num *f, const struct
         struct fetch_num *p = context_alloc(1, sizeof *p);
         p->fetch = *f;
         p->address = address;
+        context_mark(v->ctx, MARK_passed_numbers);
         TAILQ_INSERT_TAIL(&v->passed, p, entry);
         v->passed_count++;
         source_ready(v->ctx, &v->proxy_source);
@@ -255,6 +256,9 @@ void vote_proxy(struct vote *v, const struct wire_proxy *p)
             p->number <= ch->streams[n->slot].delivered + FETCH_NUMBERS_MAX &&
             kept_find(v, p->sender, p->group, p->number, p->index) == NULL) {
             v->ctx->stats.repairs_from_flush++;
+            if (view_rank(v->recv->view, n->holder) == VIEW_NO_RANK) {
+                context_mark(v->ctx, MARK_dead_fetched);
+            }
             keep(v, p);
             if (ch->prefix >= ch->limit) {
                 deliver_kept(v, n, ch);

@@ -71,7 +71,8 @@ struct sim_counts {
 #define X(name, text) uint64_t name;
     SIM_COUNTERS(X)
 #undef X
-    uint64_t node_us; /* virtual time, summed over nodes */
+    uint64_t marks[MARKS_COUNT]; /* of all nodes and the CMS, in all their lives */
+    uint64_t node_us;            /* virtual time, summed over nodes */
     uint64_t events;
 };
 
@@ -321,6 +322,7 @@ void cmshost_crash(struct sim *s);
 void cmshost_pause(struct sim *s, uint64_t until_us);
 void cmshost_wake(struct sim *s, uint64_t at_us);
 void cmshost_done(struct sim *s);
+void cmshost_count(struct sim *s); /* at the end: what the CMS of now has counted */
 
 /* sim_faults.c: a random subset of faults with random strength until then, and the calm after. */
 void faults_plan(struct sim *s, struct rng *r, uint64_t until_us);

@@ -219,6 +219,15 @@ void cmshost_start(struct sim *s)
     cmshost_wake(s, s->now_us);
 }
 
+void cmshost_count(struct sim *s)
+{
+    if (!s->cms.cms)
+        return;
+    const uint64_t *marks = cms_marks(s->cms.cms);
+    for (int i = 0; i < MARKS_COUNT; i++)
+        s->counts.marks[i] += marks[i];
+}
+
 void cmshost_crash(struct sim *s)
 {
     struct cms_host *c = &s->cms;
@@ -236,6 +245,7 @@ void cmshost_crash(struct sim *s)
     struct link *l, *next;
     TAILQ_FOREACH_SAFE (l, &s->links, entry, next)
         simlink_close(s, l, false);
+    cmshost_count(s);
     cms_free(c->cms);
     c->cms = NULL;
     c->paused_until_us = 0;

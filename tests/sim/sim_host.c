@@ -40,6 +40,8 @@ static void count_node(struct host *h)
     c->repairs_sender += st->repairs_from_sender;
     c->repairs_flush += st->repairs_from_flush;
     c->deliveries += st->messages_delivered;
+    for (int i = 0; i < MARKS_COUNT; i++)
+        c->marks[i] += st->marks[i];
     c->node_us += h->sim->now_us - h->booted_us;
 }
 

@@ -18,7 +18,7 @@
 
 static const char usage[] =
     "usage: qsmsim [--seed N] [--seeds M] [--nodes A-B] [--jobs J] [--trace FILE]\n"
-    "              [--twice] [--mutant-expect]\n"
+    "              [--twice] [--mutant-expect] [--marks]\n"
     "Runs the production core for many nodes and the CMS under virtual time, with faults, and\n"
     "checks the promises S1 to S12 and S14 on the trace.\n"
     "  --seed N         the first seed (default 1)\n"
@@ -28,6 +28,7 @@ static const char usage[] =
     "  --trace FILE     writes the trace of the seed (needs --seeds 1); `-`: standard output\n"
     "  --twice          runs each seed twice: the trace's hash must be the same\n"
     "  --mutant-expect  stops at the first failure and exits 0 then, 1 when there is none\n"
+    "  --marks          a rare branch of the core that was never taken is a failure (mark.h)\n"
     "A line for each failure, then counts. Over 200 seeds or more a kind of fault, or a source of\n"
     "repairs, that never occurred is a failure. Exit code 0: none, 1: some, 2: usage.\n";
 
@@ -36,7 +37,7 @@ struct options {
     uint32_t nodes_min, nodes_max;
     unsigned jobs;
     const char *trace;
-    bool twice, mutant;
+    bool twice, mutant, marks;
 };
 
 /* What the processes share. */
@@ -122,6 +123,8 @@ static void add(struct sums *sums, const struct told *t)
 #define X(name, text) sums->counts.name += t->result.counts.name;
     SIM_COUNTERS(X)
 #undef X
+    for (int i = 0; i < MARKS_COUNT; i++)
+        sums->counts.marks[i] += t->result.counts.marks[i];
     sums->counts.node_us += t->result.counts.node_us;
     sums->counts.events += t->result.counts.events;
     sums->seeds++;
@@ -155,6 +158,26 @@ static void judge(const struct options *o, struct sums *sums, const struct told 
         printf("    and %llu more\n", (unsigned long long)t->result.failure_count - 3);
 }
 
+/* Says the marks; false: --marks was asked for, and a branch was never taken. */
+static bool marks_hit(const struct options *o, const struct sums *sums)
+{
+    static const char *const texts[] = {
+#define X(name, text) #name ": " text,
+        MARKS(X)
+#undef X
+    };
+    bool all = true;
+    printf("marks:\n");
+    for (int i = 0; i < MARKS_COUNT; i++) {
+        printf("  %12llu %s\n", (unsigned long long)sums->counts.marks[i], texts[i]);
+        if (sums->counts.marks[i] || !o->marks)
+            continue;
+        printf("FAIL: mark %s was never hit\n", texts[i]);
+        all = false;
+    }
+    return all;
+}
+
 static bool summary(const struct options *o, const struct sums *sums, double seconds)
 {
     bool zero = false;
@@ -168,6 +191,7 @@ static bool summary(const struct options *o, const struct sums *sums, double sec
     }
     SIM_COUNTERS(X)
 #undef X
+    zero |= !marks_hit(o, sums);
     double node_seconds = (double)sums->counts.node_us / 1e6;
     printf("  healed after %.2f s on average, %.2f s at most\n",
            sums->seeds ? (double)sums->healed_us / 1e6 / (double)sums->seeds : 0,
@@ -280,15 +304,11 @@ static bool parse_nodes(const char *text, struct options *o)
 static bool parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'm'},
-        {"nodes", required_argument, NULL, 'n'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"trace", required_argument, NULL, 't'},
-        {"twice", no_argument, NULL, '2'},
-        {"help", no_argument, NULL, 'h'},
-        {"mutant-expect", no_argument, NULL, 'x'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},  {"seeds", required_argument, NULL, 'm'},
+        {"nodes", required_argument, NULL, 'n'}, {"jobs", required_argument, NULL, 'j'},
+        {"trace", required_argument, NULL, 't'}, {"twice", no_argument, NULL, '2'},
+        {"help", no_argument, NULL, 'h'},        {"mutant-expect", no_argument, NULL, 'x'},
+        {"marks", no_argument, NULL, 'M'},       {NULL, 0, NULL, 0},
     };
     bool good = true;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -304,6 +324,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->trace = optarg;
         else if (c == '2')
             o->twice = true;
+        else if (c == 'M')
+            o->marks = true;
         else if (c == 'x')
             o->mutant = true;
         else if (c == 'h') {

@@ -182,6 +182,7 @@ void run_seed(const struct run_config *config, struct run_result *ret)
     ret->virtual_us = s->now_us;
     for (uint32_t i = 0; i < c.hosts; i++)
         host_done(&s->hosts[i]); /* counts its node */
+    cmshost_count(s);
     ret->counts = s->counts;
     sim_free(s);
 }
