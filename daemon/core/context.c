@@ -49,7 +49,7 @@ void context_trace(struct context *c, const char *format, ...)
     if (c->up.trace == NULL) {
         return;
     }
-    char line[4096];
+    char line[TRACE_LINE_MAX];
     va_list args;
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);

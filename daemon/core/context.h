@@ -19,6 +19,9 @@ struct source {
     void *ctx; /* not owned */
 };
 
+/* The longest line of a trace: the members of a view. */
+#define TRACE_LINE_MAX 16384
+
 struct context {
     struct node_config config; /* strings owned */
     struct upcalls up;

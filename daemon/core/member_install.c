@@ -197,7 +197,7 @@ static void trace_view(struct context *c, const struct group *g)
     if (!context_traced(c)) {
         return;
     }
-    char line[4096];
+    char line[TRACE_LINE_MAX - 64];
     size_t at = 0;
     for (uint32_t i = 0; i < g->member_count && at + 16 < sizeof line; i++) {
         at += (size_t)snprintf(line + at, sizeof line - at, i ? ",%u" : "%u", g->members[i]);

@@ -217,7 +217,9 @@ struct channel {
     UT_hash_handle hh;
     uint32_t sender;
     struct holding *holdings;
-    size_t holding_count;
+    size_t holding_count, holding_room;
+    uint32_t *by_node; /* 1 + index of the holding of each node id; owned */
+    uint32_t by_node_count;
     struct ending *endings; /* ascending by seq */
     size_t ending_count, ending_room;
     struct bits released; /* packets already found to be stable everywhere */

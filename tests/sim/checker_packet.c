@@ -9,6 +9,7 @@ typedef unsigned long long ull; /* for printf */
 
 /* Above this a number of a packet is taken for damage: it would cost memory. */
 #define PACKETS_MAX (1u << 26)
+#define NODE_IDS_MAX (1u << 20) /* likewise */
 
 /* ---- bits */
 
@@ -65,11 +66,22 @@ static struct channel *channel_find(struct rview *v, uint32_t sender)
 
 static struct holding *holding_seek(const struct channel *ch, uint32_t node)
 {
-    for (size_t i = 0; i < ch->holding_count; i++) {
-        if (ch->holdings[i].node == node)
-            return &ch->holdings[i];
+    if (node >= ch->by_node_count || !ch->by_node[node])
+        return NULL;
+    return &ch->holdings[ch->by_node[node] - 1];
+}
+
+static void index_holding(struct channel *ch, uint32_t node)
+{
+    if (node >= ch->by_node_count) {
+        uint32_t count = node + 64;
+        ch->by_node = realloc(ch->by_node, count * sizeof(*ch->by_node));
+        assert(ch->by_node);
+        memset(ch->by_node + ch->by_node_count, 0,
+               (count - ch->by_node_count) * sizeof(*ch->by_node));
+        ch->by_node_count = count;
     }
-    return NULL;
+    ch->by_node[node] = (uint32_t)ch->holding_count;
 }
 
 static struct holding *holding_find(struct channel *ch, uint32_t node)
@@ -77,10 +89,11 @@ static struct holding *holding_find(struct channel *ch, uint32_t node)
     struct holding *h = holding_seek(ch, node);
     if (h)
         return h;
-    ch->holdings = realloc(ch->holdings, (ch->holding_count + 1) * sizeof(*ch->holdings));
-    assert(ch->holdings);
+    ch->holdings =
+        checker_grow(ch->holdings, ch->holding_count, &ch->holding_room, sizeof(*ch->holdings));
     h = &ch->holdings[ch->holding_count++];
     *h = (struct holding){.node = node};
+    index_holding(ch, node);
     return h;
 }
 
@@ -100,7 +113,7 @@ static bool read_packet(struct checker *c, struct line *l, uint32_t sender, stru
     uint64_t key = pair(line_id(l, "r"), line_number(l, "v"));
     if (ret->seq == 0 || ret->seq > PACKETS_MAX)
         l->bad = true;
-    if (l->bad || !ret->node)
+    if (l->bad || !ret->node || ret->node->id > NODE_IDS_MAX)
         return false;
     ret->view = rview_find(c, key);
     ret->channel = channel_find(ret->view, sender);
@@ -310,6 +323,7 @@ void free_packets(struct checker *c)
             }
             HASH_DEL(v->channels, ch);
             free(ch->holdings);
+            free(ch->by_node);
             free(ch->endings);
             free(ch->released.words);
             free(ch);

@@ -230,6 +230,8 @@ void sim_free(struct sim *s)
         host_done(&s->hosts[i]);
     cmshost_done(s);
     drain(s);
+    for (uint32_t i = 0; i < s->config.hosts; i++)
+        app_done(&s->hosts[i]);
     simlink_free_all(s);
     for (size_t i = 0; i < s->kept_count; i++)
         free(s->kept[i]);

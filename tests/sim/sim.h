@@ -12,12 +12,13 @@
 #include <stdio.h>
 #include <sys/cdefs.h>
 #include <bsd/sys/queue.h>
+#include <uthash.h>
 #include "daemon/core/cms.h"
 #include "daemon/core/node.h"
 #include "checker.h"
 
-#define SIM_HOSTS_MAX 256
-#define SIM_GROUPS_MAX 32
+#define SIM_HOSTS_MAX 1000
+#define SIM_GROUPS_MAX 64 /* bits of a set of groups */
 #define SIM_CONNS_MAX 3
 #define SIM_MS UINT64_C(1000)
 #define SIM_S UINT64_C(1000000)
@@ -157,10 +158,10 @@ struct host {
     struct link *link;
     uint64_t exiled_until_us; /* the CMS can't be reached, other hosts can */
     /* the applications */
-    struct app_group groups[SIM_GROUPS_MAX];
-    uint32_t first_conn; /* connections have numbers first_conn .. + SIM_CONNS_MAX - 1 */
-    uint32_t app_ready;  /* groups that became ready during a turn, as bits */
-    uint32_t wants_recv, wants_send; /* groups to open after a start, as bits */
+    struct app_group *groups; /* config.groups of them; owned */
+    uint32_t first_conn;      /* connections have numbers first_conn .. + SIM_CONNS_MAX - 1 */
+    uint64_t app_ready;       /* groups that became ready during a turn, as bits */
+    uint64_t wants_recv, wants_send; /* groups to open after a start, as bits */
 };
 
 /* ---- the CMS */
@@ -226,6 +227,7 @@ struct sim {
     struct host *hosts;
     struct cms_host cms;
     TAILQ_HEAD(links, link) links;
+    struct link *links_by_id;
     uint64_t link_count;
     char groups[SIM_GROUPS_MAX][24]; /* names */
     uint64_t payloads;
@@ -274,6 +276,7 @@ struct pipe {
 };
 struct link {
     TAILQ_ENTRY(link) entry;
+    UT_hash_handle hh;
     uint64_t id;
     struct host *host;        /* not owned */
     bool node_up, cms_up;     /* this end lives */
@@ -287,6 +290,7 @@ void simlink_close(struct sim *s, struct link *l, bool by_node); /* an orderly e
 void simlink_cut(struct sim *s, struct link *l);
 void simlink_silence(struct sim *s, struct link *l, uint64_t for_us);
 void simlink_wake(struct sim *s); /* a partition healed */
+struct link *simlink_find(struct sim *s, uint64_t id);
 void simlink_free_all(struct sim *s);
 #define LINK_IN_FLIGHT_MAX (256u << 10)
 
@@ -299,9 +303,11 @@ void host_stop(struct host *h);               /* asks the node to stop; it goes 
 void host_pause(struct host *h, uint64_t until_us);
 void host_wake(struct host *h, uint64_t at_us);
 bool host_up(const struct host *h);
+struct host *host_at(struct sim *s, uint32_t address); /* NULL: there is none */
 
 /* sim_app.c */
 void app_init(struct host *h);
+void app_done(struct host *h);
 void app_reset(struct host *h);
 void app_boot(struct host *h);
 struct upcalls app_upcalls(struct host *h);

@@ -10,7 +10,9 @@
 
 void app_init(struct host *h)
 {
-    for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++) {
+    h->groups = calloc(h->sim->config.groups, sizeof(*h->groups));
+    assert(h->groups);
+    for (uint32_t g = 0; g < h->sim->config.groups; g++) {
         TAILQ_INIT(&h->groups[g].queue);
         TAILQ_INIT(&h->groups[g].sent);
     }
@@ -27,9 +29,14 @@ static void free_messages(struct sim_messages *list)
     }
 }
 
+void app_done(struct host *h)
+{
+    free(h->groups);
+}
+
 void app_reset(struct host *h)
 {
-    for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++) {
+    for (uint32_t g = 0; g < h->sim->config.groups; g++) {
         struct app_group *a = &h->groups[g];
         free_messages(&a->queue);
         free_messages(&a->sent);
@@ -123,7 +130,7 @@ static void on_group(void *ctx, const struct group_event *e)
         break;
     case GROUP_SENDABLE:
         a->sendable = true;
-        h->app_ready |= 1u << g;
+        h->app_ready |= UINT64_C(1) << g;
         break;
     case GROUP_LEFT:
         a->member = a->leaving = false;
@@ -230,7 +237,7 @@ bool app_open_send(struct host *h, uint32_t g)
 void app_close_send(struct host *h, uint32_t g)
 {
     h->groups[g].close_send = true;
-    h->app_ready |= 1u << g;
+    h->app_ready |= UINT64_C(1) << g;
     host_wake(h, h->sim->now_us);
 }
 
@@ -258,7 +265,7 @@ bool app_publish(struct host *h, uint32_t conn, uint32_t g, uint32_t bytes, bool
     fill(h->sim, m->body);
     TAILQ_INSERT_TAIL(&a->queue, m, entry);
     a->queued++;
-    h->app_ready |= 1u << g;
+    h->app_ready |= UINT64_C(1) << g;
     sim_trace(h->sim, h->name, "accept c=%u k=%llu g=%s h=%llx l=%u ask=%d", m->conn,
               (unsigned long long)m->k, h->sim->groups[g],
               (unsigned long long)sim_hash(m->body->data, bytes), bytes, ask);
@@ -268,7 +275,7 @@ bool app_publish(struct host *h, uint32_t conn, uint32_t g, uint32_t bytes, bool
 
 void app_turn(struct host *h)
 {
-    uint32_t ready = h->app_ready;
+    uint64_t ready = h->app_ready;
     h->app_ready = 0;
     for (uint32_t g = 0; ready; g++, ready >>= 1) {
         struct app_group *a = &h->groups[g];
@@ -280,7 +287,7 @@ void app_turn(struct host *h)
         if (!a->close_send || !(a->mode & NODE_SEND))
             continue;
         if (!TAILQ_EMPTY(&a->queue) || !TAILQ_EMPTY(&a->sent)) {
-            h->app_ready |= 1u << g; /* looked at again when the node has its next turn */
+            h->app_ready |= UINT64_C(1) << g; /* looked at again when the node has its next turn */
             continue;
         }
         a->mode &= ~(unsigned)NODE_SEND;

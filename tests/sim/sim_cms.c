@@ -103,12 +103,8 @@ static void read_links(struct sim *s)
 
 static struct link *find_link(struct sim *s, uint64_t id)
 {
-    struct link *l;
-    TAILQ_FOREACH (l, &s->links, entry) {
-        if (l->id == id && l->cms_up)
-            return l;
-    }
-    return NULL;
+    struct link *l = simlink_find(s, id);
+    return l && l->cms_up ? l : NULL;
 }
 
 static void write_links(struct sim *s)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define DATA_PER_TURN 16
+#define FIRST_ADDRESS 0x0a000001u
 #define WIRE_BACKLOG_US 1000u /* a socket's send buffer, as time on the wire */
 #define WAKEUP_US 5u          /* from an arrival to the turn */
 
@@ -14,7 +15,7 @@ void host_init(struct sim *s, uint32_t index)
     struct host *h = &s->hosts[index];
     h->sim = s;
     h->index = index;
-    h->address = 0x0a000001u + index;
+    h->address = FIRST_ADDRESS + index;
     h->wake_us = UINT64_MAX;
     h->receive_cost_us = 5;
     h->buffer_share = 1;
@@ -27,6 +28,12 @@ void host_init(struct sim *s, uint32_t index)
 bool host_up(const struct host *h)
 {
     return h->node != NULL;
+}
+
+struct host *host_at(struct sim *s, uint32_t address)
+{
+    uint32_t index = address - FIRST_ADDRESS;
+    return index < s->config.hosts ? &s->hosts[index] : NULL;
 }
 
 /* ---- start and end */

@@ -65,20 +65,17 @@ static void move(struct sim *s, struct link *l, int to)
         wake(s, l, to);
 }
 
-static struct link *link_by_id(struct sim *s, uint64_t id)
+struct link *simlink_find(struct sim *s, uint64_t id)
 {
     struct link *l;
-    TAILQ_FOREACH (l, &s->links, entry) {
-        if (l->id == id)
-            return l;
-    }
-    return NULL;
+    HASH_FIND(hh, s->links_by_id, &id, sizeof(id), l);
+    return l;
 }
 
 static void chunk_due(struct sim *s, void *ctx, uint64_t id)
 {
     (void)ctx;
-    struct link *l = link_by_id(s, id);
+    struct link *l = simlink_find(s, id);
     if (!l)
         return;
     move(s, l, TO_CMS);
@@ -147,6 +144,7 @@ static void free_chunks(struct pipe *p)
 static void link_free(struct sim *s, struct link *l)
 {
     TAILQ_REMOVE(&s->links, l, entry);
+    HASH_DEL(s->links_by_id, l);
     for (int to = 0; to < 2; to++) {
         free_chunks(&l->pipes[to]);
         free(l->pipes[to].arrived);
@@ -229,6 +227,7 @@ static void connected(struct sim *s, void *ctx, uint64_t boots)
     STAILQ_INIT(&l->pipes[0].chunks);
     STAILQ_INIT(&l->pipes[1].chunks);
     TAILQ_INSERT_TAIL(&s->links, l, entry);
+    HASH_ADD(hh, s->links_by_id, id, sizeof(l->id), l);
     h->link = l;
     host_wake(h, s->now_us);
     cmshost_wake(s, s->now_us);

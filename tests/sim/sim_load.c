@@ -107,9 +107,9 @@ static void churn(struct sim *s, void *ctx, uint64_t every_us)
     uint32_t g = (uint32_t)rng_below(&s->random, s->config.groups);
     uint64_t what = rng_below(&s->random, 4);
     if (what < 2)
-        h->wants_recv ^= 1u << g;
+        h->wants_recv ^= UINT64_C(1) << g;
     else
-        h->wants_send ^= 1u << g;
+        h->wants_send ^= UINT64_C(1) << g;
     if (h->node && !h->stopping) {
         load_open(h);
         for (uint32_t c = 0; !(h->wants_recv >> g & 1) && c < SIM_CONNS_MAX; c++)
@@ -124,26 +124,105 @@ static void churn(struct sim *s, void *ctx, uint64_t every_us)
 
 /* ---- the plan */
 
-/* Most hosts take one of a few sets of groups, so that regions have several members. */
-static void plan_groups(struct sim *s, struct rng *r)
+static uint64_t bit(uint64_t group)
 {
-    uint32_t sets[4], count = (uint32_t)rng_range(r, 1, 4), groups = s->config.groups;
-    uint32_t all = (uint32_t)((UINT64_C(1) << groups) - 1);
-    for (uint32_t i = 0; i < count; i++) {
-        sets[i] = (uint32_t)rng_next(r) & (uint32_t)rng_next(r) & all;
-        sets[i] |= 1u << rng_below(r, groups);
+    return UINT64_C(1) << group;
+}
+
+static uint64_t all_groups(const struct sim *s)
+{
+    return s->config.groups == 64 ? UINT64_MAX : bit(s->config.groups) - 1;
+}
+
+/* Most hosts take one of a few sets of groups, so that regions have several members. */
+static void plan_sets(struct sim *s, struct rng *r)
+{
+    uint64_t sets[12], all = all_groups(s);
+    uint32_t count = (uint32_t)rng_range(r, 1, s->config.hosts > 100 ? 12 : 4);
+    for (uint32_t i = 0; i < count; i++)
+        sets[i] = (rng_next(r) & rng_next(r) & all) | bit(rng_below(r, s->config.groups));
+    for (uint32_t i = 0; i < s->config.hosts; i++)
+        s->hosts[i].wants_recv = sets[rng_below(r, count)];
+}
+
+/* "There will be a hierarchy of overlapping groups" (2, figure 1): groups of the whole cluster, and
+ * below them services, replicated parts of services and so on, each on some of the hosts of the one
+ * above. Components of a service overlap exactly. */
+static void nest(struct sim *s, struct rng *r, uint32_t first, uint32_t count, uint32_t *group)
+{
+    uint64_t mine = 0;
+    for (uint64_t n = rng_range(r, 1, 3); n > 0 && *group < s->config.groups; n--)
+        mine |= bit((*group)++);
+    for (uint32_t i = first; i < first + count; i++)
+        s->hosts[i].wants_recv |= mine;
+    uint32_t parts = (uint32_t)rng_range(r, 2, 4);
+    for (uint32_t p = 0; p < parts && count >= parts * 2 && *group < s->config.groups; p++) {
+        uint32_t from = first + count * p / parts, to = first + count * (p + 1) / parts;
+        if (rng_chance(r, 0.85)) /* some hosts have no part in what is below */
+            nest(s, r, from, to - from, group);
+    }
+}
+
+static void plan_nested(struct sim *s, struct rng *r)
+{
+    uint32_t group = 0;
+    nest(s, r, 0, s->config.hosts, &group);
+    for (; group < s->config.groups; group++) { /* what is left lies across the services */
+        uint32_t step = (uint32_t)rng_range(r, 2, 7);
+        for (uint32_t i = group % step; i < s->config.hosts; i += step)
+            s->hosts[i].wants_recv |= bit(group);
+    }
+}
+
+/* "Irregular layouts": groups of very different sizes whose members have nothing to do with each
+ * other, on at most a hundred kinds of hosts: every set of groups is a region with an address. */
+static void plan_irregular(struct sim *s, struct rng *r)
+{
+    uint32_t kinds = s->config.hosts < 100 ? s->config.hosts : 100;
+    for (uint32_t g = 0; g < s->config.groups; g++) {
+        double share = 0.7 / (double)rng_range(r, 1, g + 2);
+        for (uint32_t i = 0; i < kinds; i++) {
+            if (rng_chance(r, share))
+                s->hosts[i].wants_recv |= bit(g);
+        }
+    }
+    for (uint32_t i = kinds; i < s->config.hosts; i++)
+        s->hosts[i].wants_recv = s->hosts[i % kinds].wants_recv;
+}
+
+static void plan_senders(struct sim *s, struct rng *r)
+{
+    double members = rng_chance(r, 0.15) ? 1 : 0.4, others = 0.15;
+    if (s->config.hosts > 100 && rng_chance(r, 0.7)) {
+        members = 20.0 / s->config.hosts;
+        others = 5.0 / s->config.hosts;
     }
     for (uint32_t i = 0; i < s->config.hosts; i++) {
         struct host *h = &s->hosts[i];
-        h->wants_recv = rng_chance(r, 0.08)   ? (uint32_t)rng_next(r) & all
-                        : rng_chance(r, 0.05) ? 0
-                                              : sets[rng_below(r, count)];
-        if (rng_chance(r, 0.4))
-            h->wants_send = h->wants_recv & (uint32_t)rng_next(r);
-        if (rng_chance(r, 0.15))
-            h->wants_send |= 1u << rng_below(r, groups); /* perhaps no member */
+        if (rng_chance(r, members))
+            h->wants_send = h->wants_recv & (rng_next(r) | rng_next(r));
+        if (rng_chance(r, others))
+            h->wants_send |= bit(rng_below(r, s->config.groups)); /* perhaps no member */
     }
-    s->hosts[rng_below(r, s->config.hosts)].wants_send |= sets[0];
+    struct host *sure = &s->hosts[rng_below(r, s->config.hosts)];
+    sure->wants_send |= sure->wants_recv | bit(rng_below(r, s->config.groups));
+}
+
+/* Who is in which groups: the shapes of section 2 of the paper, and others. */
+static void plan_groups(struct sim *s, struct rng *r)
+{
+    static void (*const shapes[])(struct sim *, struct rng *) = {plan_sets, plan_sets, plan_nested,
+                                                                 plan_nested, plan_irregular};
+    shapes[rng_below(r, sizeof(shapes) / sizeof(shapes[0]))](s, r);
+    double odd = s->config.hosts > 100 ? 5.0 / s->config.hosts : 0.08;
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        struct host *h = &s->hosts[i];
+        if (rng_chance(r, odd))
+            h->wants_recv = rng_next(r) & all_groups(s);
+        else if (rng_chance(r, 0.05))
+            h->wants_recv = 0;
+    }
+    plan_senders(s, r);
 }
 
 void load_plan(struct sim *s, struct rng *r, uint64_t until_us)

@@ -154,11 +154,12 @@ void net_send(struct sim *s, struct host *from, const struct datagram *d)
         from->wire_until_us = s->now_us;
     if (s->net.bytes_per_us)
         from->wire_until_us += (bytes + 42) / s->net.bytes_per_us;
-    for (uint32_t i = 0; i < s->config.hosts; i++) {
+    struct host *one = d->multicast ? NULL : host_at(s, d->address);
+    if (one && one != from && one->node)
+        send_to(s, p, one, from->wire_until_us);
+    for (uint32_t i = 0; d->multicast && i < s->config.hosts; i++) {
         struct host *to = &s->hosts[i];
-        if (to == from || !to->node)
-            continue;
-        if (d->multicast ? to->listen == d->address : to->address == d->address)
+        if (to != from && to->node && to->listen == d->address)
             send_to(s, p, to, from->wire_until_us);
     }
     parcel_unref(p);
