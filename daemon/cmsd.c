@@ -32,10 +32,10 @@
 #define EXIT_USAGE 2
 #define BACKLOG 1024
 #define READ_BYTES (64 * 1024)
-#define READS_MAX 128                /* a socket holds less than so many buffers */
-#define OUTPUT_BYTES_MAX (64u << 20) /* what may wait for one link before it is closed */
-#define BATCH_ENTRIES 256            /* of one transaction */
-#define SNAPSHOT_ENTRIES 1000        /* from one snapshot to the next */
+#define READS_MAX 128             /* a socket holds less than so many buffers */
+#define OUTPUT_BYTES (128 * 1024) /* of one link taken from the CMS in advance */
+#define BATCH_ENTRIES 256         /* of one transaction */
+#define SNAPSHOT_ENTRIES 1000     /* from one snapshot to the next */
 
 /* A connection of a node. */
 struct peer {
@@ -50,7 +50,7 @@ struct peer {
     bool ready;  /* on to_read */
     bool queued; /* on to_write */
     bool blocked;
-    bool close_after; /* once out is empty */
+    const char *close_after; /* why, once out is empty */
 };
 
 TAILQ_HEAD(peer_list, peer);
@@ -284,29 +284,34 @@ static void drain(struct cmsd *d)
         read_peer(p);
 }
 
-/* Takes all that the CMS has for one link. */
+/* Takes what the CMS has for one link, but not much more than the socket does: the same message
+ * waits there for many. */
 static void fetch_output(struct peer *p)
 {
     struct evbuffer_iovec room;
-    size_t n;
+    size_t n = 1;
 
-    do {
+    while (n > 0 && evbuffer_get_length(p->out) < OUTPUT_BYTES) {
         int count = evbuffer_reserve_space(p->out, READ_BYTES, &room, 1);
 
         assert(count == 1);
         n = cms_link_pull(p->cmsd->cms, p->id, room.iov_base, room.iov_len);
         room.iov_len = n;
         evbuffer_commit_space(p->out, &room, n > 0 ? 1 : 0);
-    } while (n > 0);
+    }
 }
 
 /* p may be gone afterwards. */
 static void write_peer(struct peer *p)
 {
     set_queued(p, false);
-    while (evbuffer_get_length(p->out) > 0) {
-        int n = evbuffer_write(p->out, p->fd);
+    for (;;) {
+        int n;
 
+        fetch_output(p);
+        if (evbuffer_get_length(p->out) == 0)
+            break;
+        n = evbuffer_write(p->out, p->fd);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN) {
@@ -320,27 +325,22 @@ static void write_peer(struct peer *p)
         }
     }
     if (p->close_after)
-        close_peer(p, "the CMS is done with it");
+        close_peer(p, p->close_after);
 }
 
 static void write_all(struct cmsd *d)
 {
     struct peer *p;
-    bool close_after = false;
+    const char *close_after;
     uint64_t id;
 
     while (cms_link_next(d->cms, &id, &close_after)) {
         HASH_FIND(hh, d->peers, &id, sizeof(id), p);
         assert(p);
-        fetch_output(p);
-        p->close_after = p->close_after || close_after;
-        if (evbuffer_get_length(p->out) > OUTPUT_BYTES_MAX) {
-            log_warning("connection %" PRIu64 " is closed: the node does not read", p->id);
-            close_peer(p, "too much waits for it");
-        } else if (!p->blocked) {
-            set_queued(p, true);
-        }
-        close_after = false;
+        if (close_after && !p->close_after)
+            log_notice("connection %" PRIu64 " is to be closed: %s", p->id, close_after);
+        p->close_after = close_after ? close_after : p->close_after;
+        set_queued(p, !p->blocked);
     }
     while ((p = TAILQ_FIRST(&d->to_write)) != NULL)
         write_peer(p);

@@ -208,6 +208,7 @@ void link_receive(struct link *l, uint64_t now_us)
         finish(l, now_us);
     for (unsigned i = 0; l->state == LINK_UP && i < READS_MAX; i++) {
         ssize_t n = recv(l->fd, l->in, sizeof(l->in), 0);
+        int rc;
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -216,9 +217,13 @@ void link_receive(struct link *l, uint64_t now_us)
             return;
         }
         l->counters.bytes_in += (uint64_t)n;
-        if (node_link_receive(l->node, l->in, (size_t)n, now_us) < 0) {
+        rc = node_link_receive(l->node, l->in, (size_t)n, now_us);
+        if (rc < 0) {
             l->counters.malformed++;
-            connection_lost(l, "it sent what does not parse", true, now_us);
+            connection_lost(l,
+                            rc == -EMSGSIZE ? "it sent a message of more than 64 MiB"
+                                            : "it sent what does not parse",
+                            true, now_us);
             return;
         }
         if ((size_t)n < sizeof(l->in))

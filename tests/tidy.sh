@@ -31,7 +31,7 @@ programs  main cmsd
 shell     loop ipc session link udp journal trace
 protocol  node context peer group send recv ring rings recovery member vote
 protocol  cms flush suspect region
-parts     view store wire_data wire_token pull pace timer range buf stats mark upcalls frame
+parts     view store wire_data wire_token pull pace timer range buf stats mark upcalls frame parts
 beside    log conf conf_value clock options
 '
 # Allowed includes inside a layer, without those of a module by its own parts. Headers that are the
@@ -60,6 +60,7 @@ conf_value: conf
 wire_data: range
 wire_token: view wire_data range
 view: buf
+parts: frame
 store: buf
 upcalls: buf stats
 stats: mark

@@ -10,6 +10,7 @@
 #include "cms_core.h"
 #include "cms_mem.h"
 
+#define REFUSALS_PER_ANSWER 1024
 #define LAG_US 500000 /* later than this against its own deadline the CMS doubts itself */
 
 void cms_mark(struct cms *c, enum mark_id mark)
@@ -86,6 +87,7 @@ void cms_free(struct cms *c)
     hello_done(c);
     links_done(&c->links);
     state_done(&c->state);
+    buf_unref(c->full);
     free((char *)(uintptr_t)c->config.cluster);
     free(c);
 }
@@ -217,7 +219,7 @@ static void led(struct cms *c, uint64_t now_us)
         flush_planned(c, now_us);
     struct cms_link *l, *next;
     HASH_ITER (hh, c->links.all, l, next) {
-        if (l->hello != NULL && !l->closing)
+        if (l->hello != NULL && l->closing == NULL)
             hello_answer(c, l, now_us);
     }
 }
@@ -233,27 +235,39 @@ static void admitted(struct cms *c, const struct cms_append *a, const struct cms
         hello_admitted(c, l, e->node, now_us);
 }
 
-static void send_answer(struct cms *c, const struct cms_answer *answer)
+/* Tells some of the refusals; returns how many. */
+static uint32_t send_refusals(struct cms *c, struct cms_node *n, const struct cms_answer *answer,
+                              uint32_t from)
 {
-    struct cms_node *n = state_node(&c->state, answer->node);
-    if (n == NULL || n->link == NULL)
-        return;
+    Qsm__Refusal list[REFUSALS_PER_ANSWER], *refused[REFUSALS_PER_ANSWER];
     Qsm__Answer message = QSM__ANSWER__INIT;
     message.request = answer->request;
-    Qsm__Refusal *list = mem_new(answer->refusal_count, sizeof *list);
-    message.refused = mem_new(answer->refusal_count, sizeof *message.refused);
-    for (uint32_t i = 0; i < answer->refusal_count; i++) {
-        qsm__refusal__init(&list[i]);
-        list[i].name = answer->refusals[i].name;
-        list[i].reason = answer->refusals[i].reason;
-        message.refused[message.n_refused++] = &list[i];
+    message.refused = refused;
+    while (message.n_refused < REFUSALS_PER_ANSWER &&
+           from + message.n_refused < answer->refusal_count) {
+        const struct cms_refusal *why = &answer->refusals[from + message.n_refused];
+        Qsm__Refusal *m = &list[message.n_refused];
+        qsm__refusal__init(m);
+        m->name = why->name;
+        m->reason = why->reason;
+        refused[message.n_refused++] = m;
     }
     Qsm__CmsToNode m = QSM__CMS_TO_NODE__INIT;
     m.what_case = QSM__CMS_TO_NODE__WHAT_ANSWER;
     m.answer = &message;
     cms_tell(c, n, &m);
-    free(list);
-    free(message.refused);
+    return (uint32_t)message.n_refused;
+}
+
+static void send_answer(struct cms *c, const struct cms_answer *answer)
+{
+    struct cms_node *n = state_node(&c->state, answer->node);
+    if (n == NULL || n->link == NULL)
+        return;
+    uint32_t told = 0;
+    do {
+        told += send_refusals(c, n, answer, told);
+    } while (told < answer->refusal_count);
 }
 
 static void changed(struct cms *c, struct cms_append *a, const struct cms_effect *e,
@@ -277,13 +291,13 @@ static void expelled(struct cms *c, const struct cms_effect *e, uint64_t now_us)
         n->link = NULL;
     struct cms_link *l, *next;
     HASH_ITER (hh, c->links.all, l, next) {
-        if (l->closing || l->hello == NULL ||
+        if (l->closing != NULL || l->hello == NULL ||
             (l->node != e->node && (l->node != 0 || l->hello->node_id != e->node)))
             continue;
         if (strcmp(e->why, "bye") != 0)
             hello_expelled(c, l, e->node, e->why, now_us);
         l->node = 0;
-        link_close(&c->links, l);
+        link_close(&c->links, l, "the node is expelled");
     }
     if (n != NULL)
         flush_crashed(c, now_us);
@@ -292,6 +306,8 @@ static void expelled(struct cms *c, const struct cms_effect *e, uint64_t now_us)
 static void installed(struct cms *c, const struct cms_effect *e, uint64_t now_us)
 {
     struct buf *install = install_difference(&c->state, e->plan);
+    buf_unref(c->full);
+    c->full = NULL;
     for (struct cms_node *n = c->state.nodes; n != NULL; n = n->hh.next) {
         if (n->link != NULL)
             link_put(&c->links, n->link, install);
@@ -537,7 +553,7 @@ size_t cms_link_pull(struct cms *c, uint64_t link, uint8_t *out, size_t room)
     return link_pull(&c->links, l, out, room);
 }
 
-bool cms_link_next(struct cms *c, uint64_t *ret_link, bool *ret_close)
+bool cms_link_next(struct cms *c, uint64_t *ret_link, const char **ret_close)
 {
     struct cms_link *l = TAILQ_FIRST(&c->links.ready);
     if (l == NULL)

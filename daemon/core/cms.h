@@ -62,9 +62,9 @@ int cms_link_receive(struct cms *c, uint64_t link, const uint8_t *bytes, size_t 
 void cms_link_down(struct cms *c, uint64_t link, uint64_t now_us);
 /* Bytes for a link, at most room; 0: nothing. */
 size_t cms_link_pull(struct cms *c, uint64_t link, uint8_t *out, size_t room);
-/* A link that has bytes to pull (or *ret_close: that should be closed once drained); false: none.
- * Each is named once; a pull that leaves bytes has it named again. */
-bool cms_link_next(struct cms *c, uint64_t *ret_link, bool *ret_close);
+/* A link that has bytes to pull, or that should be closed once drained: *ret_close is then why,
+ * otherwise NULL; false: none. Each is named once; a pull that leaves bytes has it named again. */
+bool cms_link_next(struct cms *c, uint64_t *ret_link, const char **ret_close);
 
 /* ---- time */
 

@@ -70,6 +70,7 @@ struct cms {
     struct flush flush;
     struct suspect suspect;
     uint64_t marks[MARKS_COUNT];
+    struct buf *full; /* the present epoch for a node that sends nothing; NULL: not made yet */
 };
 
 void cms_trace(const struct cms *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -106,10 +107,13 @@ void hello_expelled(struct cms *c, struct cms_link *l, uint32_t node, const char
                     uint64_t now_us);
 void hello_done(struct cms *c);
 
-/* ---- cms_install.c: INSTALL messages, to be sent with link_put */
+/* ---- cms_install.c: INSTALL messages, to be sent with link_put; NULL: larger than one may be */
 
 struct buf *install_difference(const struct cms_state *s, const struct cms_plan *p);
-struct buf *install_full(const struct cms_state *s);
+/* For this node: of the senders only its own groups are named. */
+struct buf *install_full(const struct cms_state *s, const struct cms_node *n);
+/* Whether install_full names any group that it sends to. */
+bool node_sends(const struct cms_node *n);
 /* The same difference as lines of the trace. */
 void install_trace(const struct cms *c, const struct cms_plan *p);
 

@@ -19,7 +19,7 @@ static void refuse(struct cms *c, struct cms_link *l, const char *reason)
     m.what_case = QSM__CMS_TO_NODE__WHAT_REFUSED;
     m.refused = &refused;
     link_send(&c->links, l, &m);
-    link_close(&c->links, l);
+    link_close(&c->links, l, "it is refused");
     free(copy);
 }
 
@@ -91,19 +91,30 @@ void hello_expelled(struct cms *c, struct cms_link *l, uint32_t node, const char
     m.what_case = QSM__CMS_TO_NODE__WHAT_EXPELLED;
     m.expelled = &expelled;
     link_send(&c->links, l, &m);
-    link_close(&c->links, l);
+    link_close(&c->links, l, "the node is expelled");
     l->node = 0;
     free(copy);
 }
 
 /* ---- the welcome ones */
 
+/* Everything there is, for this node: one reference. For those that send nothing it is the same,
+ * so that a thousand who start at once have it in memory once. */
+static struct buf *full_for(struct cms *c, const struct cms_node *n)
+{
+    if (node_sends(n))
+        return install_full(&c->state, n);
+    if (c->full == NULL)
+        c->full = install_full(&c->state, n);
+    return c->full != NULL ? buf_ref(c->full) : NULL;
+}
+
 /* The node of this Hello talks on this link from now on. */
 static void take_up(struct cms *c, struct cms_link *l, struct cms_node *n, uint64_t now_us)
 {
     if (n->link != NULL && n->link != l) {
         n->link->node = 0;
-        link_close(&c->links, n->link);
+        link_close(&c->links, n->link, "the node has a newer one");
     }
     n->link = l;
     l->node = n->id;
@@ -117,7 +128,7 @@ static void take_up(struct cms *c, struct cms_link *l, struct cms_node *n, uint6
     m.welcome = &welcome;
     link_send(&c->links, l, &m);
     if (c->state.epoch > 0 && (l->hello->epoch != c->state.epoch || l->hello->node_id == 0)) {
-        struct buf *install = install_full(&c->state);
+        struct buf *install = full_for(c, n);
         if (l->hello->node_id != 0)
             cms_mark(c, MARK_full_install);
         link_put(&c->links, l, install);
@@ -162,7 +173,7 @@ static void admit(struct cms *c, struct cms_link *l, uint64_t now_us)
     if (a != NULL) { /* asked on a link before this one */
         struct cms_link *former = link_find(&c->links, a->link);
         if (former != NULL)
-            link_close(&c->links, former);
+            link_close(&c->links, former, "the node has a newer one");
         a->link = l->id;
         return;
     }
@@ -188,7 +199,7 @@ void hello_admitted(struct cms *c, struct cms_link *l, uint32_t node, uint64_t n
     struct cms_node *n = state_node(&c->state, node);
     char reason[100];
     l->admitting = false;
-    if (l->closing)
+    if (l->closing != NULL)
         return;
     if (n == NULL) {
         snprintf(reason, sizeof reason, "there are %d nodes already, the most that can be",
@@ -197,7 +208,7 @@ void hello_admitted(struct cms *c, struct cms_link *l, uint32_t node, uint64_t n
         return;
     }
     if (n->expelling)
-        link_close(&c->links, l); /* it comes again, as another node */
+        link_close(&c->links, l, "the node is expelled"); /* it comes again, as another one */
     else
         take_up(c, l, n, now_us);
 }

@@ -69,7 +69,7 @@ static struct buf *finish(Qsm__Install *install)
     Qsm__CmsToNode m = QSM__CMS_TO_NODE__INIT;
     m.what_case = QSM__CMS_TO_NODE__WHAT_INSTALL;
     m.install = install;
-    struct buf *frame = link_encode(&m);
+    struct buf *frames = link_encode(&m);
     for (size_t i = 0; i < install->n_peer; i++)
         free(install->peer[i]);
     for (size_t i = 0; i < install->n_region; i++)
@@ -82,7 +82,7 @@ static struct buf *finish(Qsm__Install *install)
     free(install->region);
     free(install->group);
     free(install->sender);
-    return frame;
+    return frames;
 }
 
 struct buf *install_difference(const struct cms_state *s, const struct cms_plan *p)
@@ -113,23 +113,25 @@ struct buf *install_difference(const struct cms_state *s, const struct cms_plan 
     return finish(&m);
 }
 
-static void fill_senders(const struct cms_state *s, Qsm__Install *m)
+bool node_sends(const struct cms_node *n)
 {
-    size_t count = 0;
-    for (const struct cms_node *n = s->nodes; n != NULL; n = n->hh.next) {
-        for (uint32_t i = 0; i < n->row_count; i++)
-            count += (n->rows[i].have & CMS_SEND) != 0;
+    for (uint32_t i = 0; i < n->row_count; i++) {
+        if (n->rows[i].have & CMS_SEND)
+            return true;
     }
-    m->sender = mem_new(count, sizeof *m->sender);
-    for (const struct cms_node *n = s->nodes; n != NULL; n = n->hh.next) {
-        for (uint32_t i = 0; i < n->row_count; i++) {
-            if (n->rows[i].have & CMS_SEND)
-                m->sender[m->n_sender++] = sender_message(n->rows[i].group->gid, n->id, true);
-        }
+    return false;
+}
+
+static void fill_senders(const struct cms_node *n, Qsm__Install *m)
+{
+    m->sender = mem_new(n->row_count, sizeof *m->sender);
+    for (uint32_t i = 0; i < n->row_count; i++) {
+        if (n->rows[i].have & CMS_SEND)
+            m->sender[m->n_sender++] = sender_message(n->rows[i].group->gid, n->id, true);
     }
 }
 
-struct buf *install_full(const struct cms_state *s)
+struct buf *install_full(const struct cms_state *s, const struct cms_node *of)
 {
     Qsm__Install m = QSM__INSTALL__INIT;
     Qsm__Tag tag;
@@ -148,7 +150,7 @@ struct buf *install_full(const struct cms_state *s)
         if (g->epoch > 0)
             m.group[m.n_group++] = group_message(g);
     }
-    fill_senders(s, &m);
+    fill_senders(of, &m);
     return finish(&m);
 }
 

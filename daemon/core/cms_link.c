@@ -7,6 +7,7 @@
 #include "cms_core.h"
 #include "cms_mem.h"
 #include "frame.h"
+#include "parts.h"
 
 enum { KIND_NODE_TO_CMS = 1, KIND_CMS_TO_NODE = 2 };
 
@@ -15,7 +16,7 @@ enum { KIND_NODE_TO_CMS = 1, KIND_CMS_TO_NODE = 2 };
 
 struct link_chunk {
     STAILQ_ENTRY(link_chunk) entry;
-    struct buf *frame;
+    struct buf *frames;
     size_t sent;
 };
 
@@ -62,7 +63,7 @@ static void drop_chunk(struct cms_link *l)
 {
     struct link_chunk *chunk = STAILQ_FIRST(&l->out);
     STAILQ_REMOVE_HEAD(&l->out, entry);
-    buf_unref(chunk->frame);
+    buf_unref(chunk->frames);
     free(chunk);
 }
 
@@ -126,12 +127,12 @@ static void keep(struct cms_link *l, const uint8_t *bytes, size_t count)
 int link_receive(struct cms *c, struct cms_link *l, const uint8_t *bytes, size_t count,
                  uint64_t now_us)
 {
-    if (l->closing || count == 0)
+    if (l->closing != NULL || count == 0)
         return 0;
     keep(l, bytes, count);
     size_t done = 0;
     int result = 0;
-    while (result == 0 && !l->closing) {
+    while (result == 0 && l->closing == NULL) {
         struct frame f;
         long size = frame_parse(l->in + done, l->in_count - done, &f);
         if (size < 0)
@@ -156,39 +157,51 @@ int link_receive(struct cms *c, struct cms_link *l, const uint8_t *bytes, size_t
 struct buf *link_encode(const Qsm__CmsToNode *m)
 {
     size_t size = qsm__cms_to_node__get_packed_size(m);
-    struct buf *frame = buf_new(FRAME_HEAD_BYTES + size);
-    frame_write_head(frame->data, KIND_CMS_TO_NODE, 0, size);
-    qsm__cms_to_node__pack(m, frame->data + FRAME_HEAD_BYTES);
-    return frame;
+    if (size > PARTS_MESSAGE_MAX)
+        return NULL;
+    struct buf *frames = buf_new(parts_bytes(size));
+    qsm__cms_to_node__pack(m, frames->data + frames->size - size);
+    parts_cut(frames->data, KIND_CMS_TO_NODE, size);
+    return frames;
 }
 
-void link_put(struct cms_links *ls, struct cms_link *l, struct buf *frame)
+/* What waits is of no use any more. */
+static void give_up(struct cms_links *ls, struct cms_link *l, const char *why)
 {
-    if (l->closing)
+    while (!STAILQ_EMPTY(&l->out))
+        drop_chunk(l);
+    l->out_bytes = 0;
+    link_close(ls, l, why);
+}
+
+void link_put(struct cms_links *ls, struct cms_link *l, struct buf *frames)
+{
+    if (l->closing != NULL)
         return;
-    struct link_chunk *chunk = mem_new(1, sizeof *chunk);
-    chunk->frame = buf_ref(frame);
-    STAILQ_INSERT_TAIL(&l->out, chunk, entry);
-    l->out_bytes += frame->size;
-    set_ready(ls, l, true);
-    if (l->out_bytes > LINK_OUT_BYTES_MAX) {
-        while (!STAILQ_EMPTY(&l->out))
-            drop_chunk(l);
-        l->out_bytes = 0;
-        link_close(ls, l);
+    if (frames == NULL) {
+        give_up(ls, l, "what it has to be told is larger than a message may be: 64 MiB");
+        return;
     }
+    struct link_chunk *chunk = mem_new(1, sizeof *chunk);
+    chunk->frames = buf_ref(frames);
+    STAILQ_INSERT_TAIL(&l->out, chunk, entry);
+    l->out_bytes += frames->size;
+    set_ready(ls, l, true);
+    if (l->out_bytes > LINK_OUT_BYTES_MAX)
+        give_up(ls, l, "the node does not read: 128 MiB wait for it");
 }
 
 void link_send(struct cms_links *ls, struct cms_link *l, const Qsm__CmsToNode *m)
 {
-    struct buf *frame = link_encode(m);
-    link_put(ls, l, frame);
-    buf_unref(frame);
+    struct buf *frames = link_encode(m);
+    link_put(ls, l, frames);
+    buf_unref(frames);
 }
 
-void link_close(struct cms_links *ls, struct cms_link *l)
+void link_close(struct cms_links *ls, struct cms_link *l, const char *why)
 {
-    l->closing = true;
+    if (l->closing == NULL)
+        l->closing = why;
     set_ready(ls, l, true);
 }
 
@@ -197,9 +210,9 @@ size_t link_pull(struct cms_links *ls, struct cms_link *l, uint8_t *out, size_t 
     size_t filled = 0;
     struct link_chunk *chunk;
     while (filled < room && (chunk = STAILQ_FIRST(&l->out)) != NULL) {
-        size_t left = chunk->frame->size - chunk->sent;
+        size_t left = chunk->frames->size - chunk->sent;
         size_t part = left < room - filled ? left : room - filled;
-        memcpy(out + filled, chunk->frame->data + chunk->sent, part);
+        memcpy(out + filled, chunk->frames->data + chunk->sent, part);
         filled += part;
         chunk->sent += part;
         if (part == left)
@@ -208,6 +221,6 @@ size_t link_pull(struct cms_links *ls, struct cms_link *l, uint8_t *out, size_t 
     l->out_bytes -= filled;
     /* The shell hears of it again while there is more, and once more when it is to be closed. */
     if (filled > 0)
-        set_ready(ls, l, !STAILQ_EMPTY(&l->out) || l->closing);
+        set_ready(ls, l, !STAILQ_EMPTY(&l->out) || l->closing != NULL);
     return filled;
 }

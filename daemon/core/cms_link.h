@@ -20,12 +20,12 @@ struct link_chunk;
 STAILQ_HEAD(link_chunks, link_chunk);
 
 struct cms_link {
-    uint64_t id;       /* the shell's */
-    uint32_t node;     /* 0: not known yet */
-    bool closing;      /* nothing is taken from it any more; close it once drained */
-    bool admitting;    /* its Hello waits for an entry of the log */
-    Qsm__Hello *hello; /* the last one; owned; NULL: none yet */
-    uint8_t *in;       /* what arrived and is no whole frame yet; owned */
+    uint64_t id;         /* the shell's */
+    uint32_t node;       /* 0: not known yet */
+    const char *closing; /* why; nothing is taken from it any more, it is closed once drained */
+    bool admitting;      /* its Hello waits for an entry of the log */
+    Qsm__Hello *hello;   /* the last one; owned; NULL: none yet */
+    uint8_t *in;         /* what arrived and is no whole frame yet; owned */
     size_t in_count, in_room;
     struct link_chunks out;
     size_t out_bytes;
@@ -50,13 +50,15 @@ void link_drop(struct cms_links *ls, struct cms_link *l);
 int link_receive(struct cms *c, struct cms_link *l, const uint8_t *bytes, size_t count,
                  uint64_t now_us);
 
-/* A message as a frame: one reference, for any number of link_put. */
+/* A message as its frames (parts.h): one reference, for any number of link_put. NULL: it is larger
+ * than a message may be. */
 struct buf *link_encode(const Qsm__CmsToNode *m);
-/* Queues a frame; takes a reference of its own. */
-void link_put(struct cms_links *ls, struct cms_link *l, struct buf *frame);
+/* Queues a message; takes a reference of its own. NULL, or too much in the queue: closes the link.
+ */
+void link_put(struct cms_links *ls, struct cms_link *l, struct buf *frames);
 void link_send(struct cms_links *ls, struct cms_link *l, const Qsm__CmsToNode *m);
-/* Has the shell close it when all is out. */
-void link_close(struct cms_links *ls, struct cms_link *l);
+/* Has the shell close it when all is out; why is a literal, the first one counts. */
+void link_close(struct cms_links *ls, struct cms_link *l, const char *why);
 
 size_t link_pull(struct cms_links *ls, struct cms_link *l, uint8_t *out, size_t room);
 

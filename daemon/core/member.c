@@ -35,6 +35,7 @@ void member_done(struct member *m)
     member_forget_regions(m);
     free(m->in);
     free(m->out);
+    parts_reset(&m->parts);
 }
 
 /* ---- out */
@@ -271,6 +272,7 @@ void member_link_up(struct member *m)
     m->up = true;
     m->welcome = m->reset = false;
     m->in_used = m->out_used = m->out_sent = 0;
+    parts_reset(&m->parts);
     m->heard_us = m->ctx->now_us;
     say_hello(m);
     timer_arm(&m->ctx->timers, &m->ping, m->ctx->now_us + LINK_PING_US);
@@ -284,6 +286,7 @@ void member_link_down(struct member *m)
     }
     m->up = m->welcome = m->reset = false;
     m->out_used = m->out_sent = 0;
+    parts_reset(&m->parts);
     timer_cancel(&m->ctx->timers, &m->ping);
 }
 
@@ -512,10 +515,17 @@ static int dispatch(struct member *m, const Qsm__CmsToNode *msg)
 
 static int take_frame(struct member *m, const struct frame *f)
 {
-    if (f->kind != FRAME_CMS_TO_NODE || f->header_bytes != 0) {
+    if (f->kind != FRAME_CMS_TO_NODE && f->kind != PARTS_KIND) {
         return -EPROTO;
     }
-    Qsm__CmsToNode *msg = qsm__cms_to_node__unpack(NULL, f->payload_bytes, f->payload);
+    const uint8_t *bytes;
+    size_t count;
+    int whole = parts_take(&m->parts, f, &bytes, &count);
+    if (whole <= 0) {
+        return whole;
+    }
+    Qsm__CmsToNode *msg = qsm__cms_to_node__unpack(NULL, count, bytes);
+    parts_reset(&m->parts);
     if (msg == NULL) {
         return -EPROTO;
     }

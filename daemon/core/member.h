@@ -5,6 +5,7 @@
 
 #include "context.h"
 #include "group.h"
+#include "parts.h"
 #include "peer.h"
 #include "recv.h"
 #include "rings.h"
@@ -51,7 +52,8 @@ struct member {
     bool expelled; /* and not admitted again */
     uint64_t term;
     uint64_t incarnation, requests;
-    uint8_t *in, *out; /* bytes of the link */
+    uint8_t *in, *out;  /* bytes of the link */
+    struct parts parts; /* of a message that came only in part */
     size_t in_used, in_room, out_used, out_room, out_sent;
     uint64_t heard_us, down_us, stop_us;
     struct timer ping, watch, probe_timer, stop, tell;

@@ -79,7 +79,8 @@ void node_expire(struct node *n, uint64_t now_us); /* runs what is due */
 
 void node_link_up(struct node *n, uint64_t now_us);
 void node_link_down(struct node *n, uint64_t now_us);
-/* Bytes from the CMS, cut anywhere. -EPROTO: malformed, the shell closes the link. */
+/* Bytes from the CMS, cut anywhere. -EPROTO: malformed, -EMSGSIZE: a message of more than 64 MiB;
+ * the shell closes the link. */
 int node_link_receive(struct node *n, const uint8_t *bytes, size_t count, uint64_t now_us);
 /* Bytes for the CMS, at most room; 0: nothing to send. */
 size_t node_link_pull(struct node *n, uint8_t *out, size_t room, uint64_t now_us);

@@ -110,7 +110,7 @@ static struct link *find_link(struct sim *s, uint64_t id)
 static void write_links(struct sim *s)
 {
     uint64_t id;
-    bool close;
+    const char *close;
     uint8_t bytes[16384];
     while (cms_link_next(s->cms.cms, &id, &close)) {
         struct link *l = find_link(s, id);
@@ -120,7 +120,7 @@ static void write_links(struct sim *s)
         }
         for (size_t n; (n = cms_link_pull(s->cms.cms, id, bytes, sizeof(bytes))) > 0;)
             simlink_send(s, l, TO_NODE, bytes, n);
-        if (!close)
+        if (close == NULL)
             continue;
         cms_link_down(s->cms.cms, id, s->now_us);
         simlink_close(s, l, false);

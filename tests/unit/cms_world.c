@@ -72,6 +72,7 @@ void world_free(struct world *w)
         for (size_t k = 0; k < sizeof slots / sizeof slots[0]; k++)
             keep_last(slots[k], NULL);
         free(p->in);
+        parts_reset(&p->parts);
     }
     free(w->log);
     free(w->trace);
@@ -100,6 +101,7 @@ void world_link(struct world *w, struct world_peer *p)
     p->link = ++w->next_link;
     p->closed = false;
     p->in_count = 0;
+    parts_reset(&p->parts);
     cms_link_up(w->cms, p->link, w->now_us);
     char cluster[] = "test";
     Qsm__Hello hello = QSM__HELLO__INIT;
@@ -267,11 +269,18 @@ static void peer_parse(struct world *w, struct world_peer *p)
     struct frame f;
     long size;
     while (p->link != 0 && (size = frame_parse(p->in + done, p->in_count - done, &f)) > 0) {
-        ck_assert_uint_eq(f.kind, 2);
-        ck_assert_uint_eq(f.header_bytes, 0);
-        Qsm__CmsToNode *m = qsm__cms_to_node__unpack(NULL, f.payload_bytes, f.payload);
-        ck_assert_ptr_nonnull(m);
+        const uint8_t *bytes;
+        size_t count;
+        ck_assert(f.kind == 2 || f.kind == PARTS_KIND);
+        int whole = parts_take(&p->parts, &f, &bytes, &count);
+        ck_assert_int_ge(whole, 0);
         done += (size_t)size;
+        p->largest_frame = (size_t)size > p->largest_frame ? (size_t)size : p->largest_frame;
+        if (whole == 0)
+            continue;
+        Qsm__CmsToNode *m = qsm__cms_to_node__unpack(NULL, count, bytes);
+        parts_reset(&p->parts);
+        ck_assert_ptr_nonnull(m);
         peer_receive(w, p, m);
     }
     p->in_count -= done;
@@ -312,7 +321,7 @@ static struct world_peer *peer_of(struct world *w, uint64_t link)
 static bool move_bytes(struct world *w)
 {
     uint64_t link;
-    bool close;
+    const char *close;
     if (!cms_link_next(w->cms, &link, &close))
         return false;
     struct world_peer *p = peer_of(w, link);
@@ -330,7 +339,7 @@ static bool move_bytes(struct world *w)
     }
     if (p != NULL)
         peer_parse(w, p);
-    if (close) {
+    if (close != NULL) {
         cms_link_down(w->cms, link, w->now_us);
         if (p != NULL) {
             p->link = 0;

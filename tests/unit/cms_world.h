@@ -9,6 +9,7 @@
 
 #include "cms.h"
 #include "cms.pb-c.h"
+#include "parts.h"
 
 #define WORLD_PEERS_MAX 64
 
@@ -34,6 +35,8 @@ struct world_peer {
     uint64_t heard;    /* of every dead sender's channel */
     uint8_t *in;
     size_t in_count, in_room;
+    struct parts parts;
+    size_t largest_frame; /* in bytes */
 
     bool closed;                                                        /* by the CMS */
     Qsm__CmsToNode *refused, *expelled, *answer, *prep, *cut, *install; /* the last of each */

@@ -16,6 +16,8 @@
     X(group)                                                                                       \
     X(journal)                                                                                     \
     X(pace)                                                                                        \
+    X(parts)                                                                                       \
+    X(parts)                                                                                       \
     X(pull)                                                                                        \
     X(range)                                                                                       \
     X(region)                                                                                      \

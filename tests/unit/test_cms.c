@@ -276,8 +276,17 @@ START_TEST(a_resumed_node_gets_everything_it_missed)
     ck_assert_uint_eq(b->epoch, 2);
     ck_assert_uint_eq(b->full_count, 1);
     ck_assert_uint_eq(b->install->install->n_group, 2);
-    ck_assert_uint_eq(b->install->install->n_sender, 1);
+    ck_assert_uint_eq(b->install->install->n_sender, 0); /* none of its own */
     ck_assert_uint_eq(b->install->install->n_peer, 2);
+    world_cut(w, a);
+    world_want(w, b, 1, "y", 2);
+    world_run(w, 100 * MS);
+    world_link(w, a);
+    world_run(w, 200 * MS);
+    ck_assert_uint_eq(a->epoch, 3);
+    ck_assert_uint_eq(a->full_count, 1);
+    ck_assert_uint_eq(a->install->install->n_sender, 1);
+    ck_assert_uint_eq(a->install->install->sender[0]->node, a->id);
     world_free(w);
 }
 END_TEST
@@ -289,9 +298,10 @@ START_TEST(a_new_link_of_a_node_replaces_the_old_one)
     uint64_t old = a->link;
     world_link(w, a);
     uint64_t link;
-    bool close = false, closed = false;
+    const char *close = NULL;
+    bool closed = false;
     while (cms_link_next(w->cms, &link, &close))
-        closed |= close && link == old;
+        closed |= close != NULL && link == old;
     ck_assert(closed);
     cms_link_down(w->cms, old, w->now_us);
     world_run(w, 1000 * MS);
