@@ -421,6 +421,8 @@ void flush_report(struct cms *c, struct cms_node *n, const Qsm__Report *m, uint6
             note_number(f, at, n->id);
     }
     f->voided |= m->voided != 0;
+    if (m->more)
+        return; /* after a link that breaks here all is said again */
     p->reported = true;
     note_progress(f, now_us);
     flush_step(c, now_us);

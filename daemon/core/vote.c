@@ -149,6 +149,24 @@ static bool in_scope(const Qsm__Prep *m, const struct recv *recv)
     return false;
 }
 
+/* In several messages when there are many numbers: the CMS takes each as it comes. */
+static void say_report(struct vote *v, struct report *r)
+{
+    size_t count = r->m.n_number, told = 0;
+    do {
+        size_t left = count - told;
+        r->m.number = r->number + told;
+        r->m.n_number = left < NUMBERS_PER_REPORT ? left : NUMBERS_PER_REPORT;
+        told += r->m.n_number;
+        r->m.more = told < count;
+        Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
+        out.what_case = QSM__NODE_TO_CMS__WHAT_REPORT;
+        out.report = &r->m;
+        v->say(v->say_ctx, &out);
+        r->m.n_boundary = r->m.n_heard = 0;
+    } while (r->m.more);
+}
+
 static void report(struct vote *v, const Qsm__Prep *m)
 {
     struct report r;
@@ -174,10 +192,7 @@ static void report(struct vote *v, const Qsm__Prep *m)
     HASH_ITER (by_name, v->groups->by_name, g, next) {
         r.m.voided |= g->voided && g->pending.body != NULL;
     }
-    Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
-    out.what_case = QSM__NODE_TO_CMS__WHAT_REPORT;
-    out.report = &r.m;
-    v->say(v->say_ctx, &out);
+    say_report(v, &r);
     free(r.channels);
     free(r.boundary);
     free(r.heard);
@@ -211,11 +226,13 @@ void vote_prep(struct vote *v, const Qsm__Prep *m)
 
 /* ---- CUT */
 
-static uint32_t slot_of_gid(const struct view *view, uint32_t gid)
+/* The group's slot in the own region. */
+static uint32_t slot_of_gid(const struct vote *v, uint32_t gid)
 {
-    for (uint32_t slot = 0; view != NULL && slot < view->group_count; slot++) {
-        if (view->groups[slot] == gid) {
-            return slot;
+    const struct group *g = groups_by_gid(v->groups, gid);
+    for (uint32_t i = 0; g != NULL && i < g->place_count; i++) {
+        if (g->places[i].view == v->recv->view) {
+            return g->places[i].slot;
         }
     }
     return UINT32_MAX;
@@ -226,7 +243,7 @@ static void take_numbers(struct vote *v, const Qsm__Cut *m)
     v->numbers = context_alloc(m->n_number, sizeof v->numbers[0]);
     for (size_t i = 0; i < m->n_number; i++) {
         const Qsm__NumberAt *at = m->number[i];
-        uint32_t slot = slot_of_gid(v->recv->view, at->group);
+        uint32_t slot = slot_of_gid(v, at->group);
         if (slot == UINT32_MAX || at->sender == v->ctx->id || at->first == 0) {
             continue; /* first 0: the holder has nothing of it in this view */
         }
@@ -318,6 +335,27 @@ static uint64_t missing(const struct vote *v)
     return sum;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* One holder may have a hundred thousand numbers. Returns how many ids are left. */
+static size_t each_once(uint32_t *ids, size_t count)
+{
+    size_t kept = 0;
+    if (count > 0) {
+        qsort(ids, count, sizeof ids[0], compare_ids);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (kept == 0 || ids[kept - 1] != ids[i]) {
+            ids[kept++] = ids[i];
+        }
+    }
+    return kept;
+}
+
 static void say_stuck(struct vote *v)
 {
     Qsm__Tag tag = QSM__TAG__INIT;
@@ -337,6 +375,7 @@ static void say_stuck(struct vote *v)
         }
     }
     m.n_of += send_partial_members(v->send, m.of + m.n_of);
+    m.n_of = each_once(m.of, m.n_of);
     Qsm__NodeToCms out = QSM__NODE_TO_CMS__INIT;
     out.what_case = QSM__NODE_TO_CMS__WHAT_STUCK;
     out.stuck = &m;

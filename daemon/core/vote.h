@@ -12,6 +12,7 @@
 #include "send.h"
 #include "cms.pb-c.h"
 
+#define NUMBERS_PER_REPORT 8192 /* of at most 44 bytes each */
 #define FETCH_FIRST_US 4000
 #define FETCH_MAX_US 64000
 #define PROXY_QUEUE_MAX 4096

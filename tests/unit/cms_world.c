@@ -188,7 +188,13 @@ static void report(struct world *w, struct world_peer *p, const Qsm__Prep *prep)
     Qsm__NodeToCms m = QSM__NODE_TO_CMS__INIT;
     m.what_case = QSM__NODE_TO_CMS__WHAT_REPORT;
     m.report = &message;
+    /* in two parts, as a long one */
+    message.more = true;
     world_say(w, p, &m);
+    message.more = false;
+    message.n_boundary = 0;
+    if (!p->half)
+        world_say(w, p, &m);
 }
 
 static void vote(struct world *w, struct world_peer *p, Qsm__Tag *tag)

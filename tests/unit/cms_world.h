@@ -33,6 +33,7 @@ struct world_peer {
     uint32_t stuck_of; /* 0: not stuck; else says so with each ping */
     uint64_t boundary; /* of its channel into every region in scope */
     uint64_t heard;    /* of every dead sender's channel */
+    bool half;         /* of its reports only the first part comes */
     uint8_t *in;
     size_t in_count, in_room;
     struct parts parts;

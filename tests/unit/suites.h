@@ -17,7 +17,6 @@
     X(journal)                                                                                     \
     X(pace)                                                                                        \
     X(parts)                                                                                       \
-    X(parts)                                                                                       \
     X(pull)                                                                                        \
     X(range)                                                                                       \
     X(region)                                                                                      \

@@ -215,6 +215,27 @@ START_TEST(who_does_not_report_is_expelled)
 }
 END_TEST
 
+START_TEST(half_a_report_counts_for_nothing_until_the_rest_comes_on_another_link)
+{
+    struct four f = four_nodes();
+    f.a->boundary = 7;
+    f.a->half = true;
+    world_want(f.w, f.d, 2, "x", 1);
+    world_run(f.w, 100 * MS);
+    ck_assert_uint_eq(f.a->prep_count, 1);
+    ck_assert_ptr_null(f.b->cut);
+    f.a->half = false;
+    f.a->boundary = 9;
+    world_cut(f.w, f.a);
+    world_link(f.w, f.a);
+    world_run(f.w, 100 * MS);
+    ck_assert_uint_eq(f.a->prep_count, 2);
+    ck_assert_uint_eq(cms_epoch(f.w->cms), 2);
+    ck_assert_uint_eq(f.b->cut->cut->channel[0]->seq, 9);
+    world_free(f.w);
+}
+END_TEST
+
 START_TEST(the_source_that_several_wait_for_is_expelled_before_them)
 {
     struct four f = four_nodes();
@@ -379,6 +400,7 @@ Suite *suite_flush(void)
     tcase_add_test(tests, planned_changes_wait_ten_times_what_the_flush_took);
     tcase_add_test(tests, a_message_cut_off_twice_holds_planned_changes_up);
     tcase_add_test(tests, who_does_not_report_is_expelled);
+    tcase_add_test(tests, half_a_report_counts_for_nothing_until_the_rest_comes_on_another_link);
     tcase_add_test(tests, the_source_that_several_wait_for_is_expelled_before_them);
     tcase_add_test(tests, who_left_an_attempt_gets_another_before_anybody_is_blamed);
     tcase_add_test(tests, a_cms_that_was_asleep_in_a_flush_begins_it_again);
