@@ -18,7 +18,8 @@
 #include <unistd.h>
 
 #define JOURNAL_APPLICATION 0x51534d4a /* "QSMJ" */
-#define JOURNAL_FORMAT 1
+#define JOURNAL_FORMAT 2
+#define SNAPSHOT_ROW_BYTES (512u << 10) /* of a snapshot in one row */
 #define MARK_BYTES 16
 #define ERROR_BYTES 512
 
@@ -43,9 +44,10 @@ static const char schema[] =
     "PRAGMA journal_mode = DELETE;"
     "BEGIN;"
     "CREATE TABLE entry (idx INTEGER PRIMARY KEY, bytes BLOB NOT NULL, sum INTEGER NOT NULL);"
-    "CREATE TABLE snapshot (idx INTEGER PRIMARY KEY, bytes BLOB NOT NULL, sum INTEGER NOT NULL);"
+    "CREATE TABLE snapshot (part INTEGER PRIMARY KEY, parts INTEGER NOT NULL, idx INTEGER NOT NULL,"
+    " bytes BLOB NOT NULL, sum INTEGER NOT NULL);"
     "PRAGMA application_id = 1364413770;"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "COMMIT;";
 
 /* ---- errors */
@@ -107,16 +109,33 @@ static void step(struct journal *j, const char *name)
         j->hooks.step(j->hooks.ctx, name);
 }
 
-/* FNV-1a over the index and the bytes: an entry that changed or moved is noticed. */
-static uint64_t checksum(uint64_t index, const uint8_t *bytes, size_t count)
+static uint64_t hash_bytes(uint64_t hash, const uint8_t *bytes, size_t count)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
-
-    for (unsigned i = 0; i < 8; i++)
-        hash = (hash ^ (index >> (8 * i) & 0xff)) * 0x100000001b3u;
     for (size_t i = 0; i < count; i++)
         hash = (hash ^ bytes[i]) * 0x100000001b3u;
     return hash;
+}
+
+static uint64_t hash_u64(uint64_t hash, uint64_t v)
+{
+    for (unsigned i = 0; i < 8; i++)
+        hash = (hash ^ (v >> (8 * i) & 0xff)) * 0x100000001b3u;
+    return hash;
+}
+
+/* FNV-1a over the index and the bytes: an entry that changed or moved is noticed. */
+static uint64_t checksum(uint64_t index, const uint8_t *bytes, size_t count)
+{
+    return hash_bytes(hash_u64(0xcbf29ce484222325u, index), bytes, count);
+}
+
+/* Likewise of a row of a snapshot: also one that is missing or stands elsewhere. */
+static uint64_t checksum_part(uint64_t index, uint64_t part, uint64_t parts, const uint8_t *bytes,
+                              size_t count)
+{
+    uint64_t hash = hash_u64(hash_u64(0xcbf29ce484222325u, part), parts);
+
+    return hash_bytes(hash_u64(hash, index), bytes, count);
 }
 
 /* ---- the mark */
@@ -317,9 +336,8 @@ static int open_database(struct journal *j)
 
 /* ---- replay */
 
-/* Gives a row of (idx, bytes, sum) to the hook f, once its sum is right. */
-static int replay_row(struct journal *j, sqlite3_stmt *row, const char *what,
-                      int (*f)(void *, uint64_t, const uint8_t *, size_t), uint64_t *ret_index)
+/* Gives an entry, a row of (idx, bytes, sum), to the hook, once its sum is right. */
+static int replay_entry(struct journal *j, sqlite3_stmt *row)
 {
     uint64_t index = (uint64_t)sqlite3_column_int64(row, 0);
     const uint8_t *bytes = sqlite3_column_blob(row, 1);
@@ -327,30 +345,87 @@ static int replay_row(struct journal *j, sqlite3_stmt *row, const char *what,
     int rc;
 
     if ((uint64_t)sqlite3_column_int64(row, 2) != checksum(index, bytes, count))
-        return fail(j, -EBADMSG, "%s: the file is damaged: %s %llu has changed", j->path, what,
+        return fail(j, -EBADMSG, "%s: the file is damaged: entry %llu has changed", j->path,
                     (unsigned long long)index);
-    rc = f(j->hooks.ctx, index, bytes, count);
+    rc = j->hooks.entry(j->hooks.ctx, index, bytes, count);
     if (rc < 0)
-        return fail(j, rc, "%s: the file is damaged: %s %llu cannot be understood", j->path, what,
+        return fail(j, rc, "%s: the file is damaged: entry %llu cannot be understood", j->path,
                     (unsigned long long)index);
-    *ret_index = index;
+    j->last = index;
     return 0;
+}
+
+/* A snapshot while its rows are put together. */
+struct gathered {
+    uint64_t index, part, parts; /* part: rows so far */
+    uint8_t *bytes;              /* owned */
+    size_t count;
+};
+
+/* Takes the next row of (part, parts, idx, bytes, sum). */
+static int gather_row(struct journal *j, sqlite3_stmt *row, struct gathered *g)
+{
+    uint64_t part = (uint64_t)sqlite3_column_int64(row, 0);
+    uint64_t parts = (uint64_t)sqlite3_column_int64(row, 1);
+    uint64_t index = (uint64_t)sqlite3_column_int64(row, 2);
+    const uint8_t *bytes = sqlite3_column_blob(row, 3);
+    size_t count = (size_t)sqlite3_column_bytes(row, 3);
+    uint8_t *room;
+
+    if ((uint64_t)sqlite3_column_int64(row, 4) != checksum_part(index, part, parts, bytes, count))
+        return fail(j, -EBADMSG, "%s: the file is damaged: the snapshot at %llu has changed",
+                    j->path, (unsigned long long)index);
+    if (part != g->part || (part > 0 && (parts != g->parts || index != g->index)))
+        return fail(j, -EBADMSG,
+                    "%s: the file is damaged: a part of the snapshot at %llu is missing", j->path,
+                    (unsigned long long)index);
+    room = realloc(g->bytes, g->count + count + 1);
+    if (!room)
+        return fail(j, -ENOMEM, "out of memory");
+    if (count > 0)
+        memcpy(room + g->count, bytes, count);
+    g->bytes = room;
+    g->count += count;
+    g->index = index;
+    g->parts = parts;
+    g->part++;
+    return 0;
+}
+
+static int gather_snapshot(struct journal *j, struct gathered *g)
+{
+    sqlite3_stmt *row = NULL;
+    int rc = sqlite3_prepare_v2(
+        j->db, "SELECT part, parts, idx, bytes, sum FROM snapshot ORDER BY part", -1, &row, NULL);
+    int result = 0;
+
+    while (result == 0 && rc == SQLITE_OK && (rc = sqlite3_step(row)) == SQLITE_ROW) {
+        result = gather_row(j, row, g);
+        rc = SQLITE_OK;
+    }
+    if (result == 0 && rc != SQLITE_DONE)
+        result = fail_sqlite(j, rc, "reading the snapshot");
+    sqlite3_finalize(row);
+    if (result == 0 && g->part != g->parts)
+        result =
+            fail(j, -EBADMSG, "%s: the file is damaged: the end of the snapshot at %llu is missing",
+                 j->path, (unsigned long long)g->index);
+    return result;
 }
 
 static int replay_snapshot(struct journal *j)
 {
-    sqlite3_stmt *row = NULL;
-    int rc = sqlite3_prepare_v2(j->db, "SELECT idx, bytes, sum FROM snapshot", -1, &row, NULL);
-    int result = 0;
+    struct gathered g = {0};
+    int result = gather_snapshot(j, &g);
 
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(row);
-    if (rc == SQLITE_ROW)
-        result = replay_row(j, row, "the snapshot at", j->hooks.snapshot, &j->snapshot_index);
-    else if (rc != SQLITE_DONE)
-        result = fail_sqlite(j, rc, "reading the snapshot");
-    sqlite3_finalize(row);
-    j->last = j->snapshot_index;
+    if (result == 0 && g.parts > 0) {
+        result = j->hooks.snapshot(j->hooks.ctx, g.index, g.bytes, g.count);
+        if (result < 0)
+            fail(j, result, "%s: the file is damaged: the snapshot at %llu cannot be understood",
+                 j->path, (unsigned long long)g.index);
+        j->last = j->snapshot_index = g.index;
+    }
+    free(g.bytes);
     return result;
 }
 
@@ -366,7 +441,7 @@ static int replay_entries(struct journal *j)
             result = fail(j, -EBADMSG, "%s: the file is damaged: entry %llu is missing", j->path,
                           (unsigned long long)j->last + 1);
         else
-            result = replay_row(j, row, "entry", j->hooks.entry, &j->last);
+            result = replay_entry(j, row);
         rc = SQLITE_OK;
     }
     if (result == 0 && rc != SQLITE_DONE)
@@ -423,19 +498,27 @@ int journal_open(struct journal **ret, const char *path, const struct journal_ho
 
 /* ---- writing */
 
-static int insert(struct journal *j, sqlite3_stmt *into, uint64_t index, const uint8_t *bytes,
-                  size_t count)
+/* A NULL pointer would bind as SQL's NULL; an empty entry is an empty blob. */
+static void bind_bytes(sqlite3_stmt *into, int column, const uint8_t *bytes, size_t count)
 {
-    int rc;
+    sqlite3_bind_blob64(into, column, count ? bytes : (const uint8_t *)"", count, SQLITE_STATIC);
+}
 
-    sqlite3_bind_int64(into, 1, (sqlite3_int64)index);
-    /* A NULL pointer would bind as SQL's NULL; an empty entry is an empty blob. */
-    sqlite3_bind_blob64(into, 2, count ? bytes : (const uint8_t *)"", count, SQLITE_STATIC);
-    sqlite3_bind_int64(into, 3, (sqlite3_int64)checksum(index, bytes, count));
-    rc = sqlite3_step(into);
+static int run_insert(struct journal *j, sqlite3_stmt *into)
+{
+    int rc = sqlite3_step(into);
+
     sqlite3_reset(into);
     sqlite3_clear_bindings(into);
     return rc == SQLITE_DONE ? 0 : fail_sqlite(j, rc, "writing");
+}
+
+static int insert_entry(struct journal *j, const struct journal_entry *e)
+{
+    sqlite3_bind_int64(j->insert, 1, (sqlite3_int64)e->index);
+    bind_bytes(j->insert, 2, e->bytes, e->count);
+    sqlite3_bind_int64(j->insert, 3, (sqlite3_int64)checksum(e->index, e->bytes, e->count));
+    return run_insert(j, j->insert);
 }
 
 int journal_append(struct journal *j, const struct journal_entry *entries, size_t count)
@@ -449,7 +532,7 @@ int journal_append(struct journal *j, const struct journal_entry *entries, size_
     rc = run(j, "BEGIN IMMEDIATE", "writing");
     for (size_t i = 0; rc == 0 && i < count; i++) {
         assert(entries[i].index == j->last + 1 + i);
-        rc = insert(j, j->insert, entries[i].index, entries[i].bytes, entries[i].count);
+        rc = insert_entry(j, &entries[i]);
         step(j, "after-insert");
     }
     if (rc < 0)
@@ -463,6 +546,28 @@ int journal_append(struct journal *j, const struct journal_entry *entries, size_
     return mark_write(j);
 }
 
+/* In rows of a bounded size. */
+static int insert_parts(struct journal *j, sqlite3_stmt *into, uint64_t index, const uint8_t *bytes,
+                        size_t count)
+{
+    uint64_t parts = count == 0 ? 1 : (count - 1) / SNAPSHOT_ROW_BYTES + 1;
+    int rc = 0;
+
+    for (uint64_t part = 0; rc == 0 && part < parts; part++) {
+        const uint8_t *at = bytes + part * SNAPSHOT_ROW_BYTES;
+        size_t left = count - (size_t)part * SNAPSHOT_ROW_BYTES;
+        size_t size = left < SNAPSHOT_ROW_BYTES ? left : SNAPSHOT_ROW_BYTES;
+
+        sqlite3_bind_int64(into, 1, (sqlite3_int64)part);
+        sqlite3_bind_int64(into, 2, (sqlite3_int64)parts);
+        sqlite3_bind_int64(into, 3, (sqlite3_int64)index);
+        bind_bytes(into, 4, at, size);
+        sqlite3_bind_int64(into, 5, (sqlite3_int64)checksum_part(index, part, parts, at, size));
+        rc = run_insert(j, into);
+    }
+    return rc;
+}
+
 static int write_snapshot(struct journal *j, uint64_t index, const uint8_t *bytes, size_t count)
 {
     sqlite3_stmt *into = NULL;
@@ -472,8 +577,8 @@ static int write_snapshot(struct journal *j, uint64_t index, const uint8_t *byte
     rc = run(j, "BEGIN IMMEDIATE; DELETE FROM snapshot;", "writing a snapshot");
     if (rc < 0)
         return rc;
-    rc = sqlite3_prepare_v2(j->db, "INSERT INTO snapshot VALUES (?, ?, ?)", -1, &into, NULL);
-    rc = rc == SQLITE_OK ? insert(j, into, index, bytes, count)
+    rc = sqlite3_prepare_v2(j->db, "INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)", -1, &into, NULL);
+    rc = rc == SQLITE_OK ? insert_parts(j, into, index, bytes, count)
                          : fail_sqlite(j, rc, "writing a snapshot");
     sqlite3_finalize(into);
     step(j, "insert-snapshot");
