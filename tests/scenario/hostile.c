@@ -129,22 +129,52 @@ START_TEST(a_sender_that_no_epoch_names_gets_no_channel)
 }
 END_TEST
 
-START_TEST(a_token_from_far_ahead_does_not_silence_the_ring)
+START_TEST(an_ack_for_a_packet_that_has_not_left_yet_is_not_believed)
 {
     struct story *st = two_regions();
+    struct host *sender = story_host(st, 0);
+    struct datagram d;
+    story_send(st, 0, 0, 100);
+    app_turn(sender);
+    /* The message is in a packet for each region; one leaves, the other is still here when both are
+     * acknowledged. */
+    ck_assert(node_pull(sender->node, NET_DATA, &d, st->sim->now_us));
+    net_send(st->sim, sender, &d);
+    buf_unref(d.body_ref);
+    for (uint32_t to = 1; to < 3; to++) {
+        struct wire_ack ack = {
+            .channel = channel(st, 0, to), .round = UINT32_MAX, .stable = 2, .active = 1};
+        struct forged f;
+        forge(&f, st, to, WIRE_ACK);
+        wire_write_ack(&f.w, &ack);
+        deliver(&f, 0, NET_CONTROL);
+    }
+    story_settle(st);
+    story_expect(st, "p0 stable g=* n=2");
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_token_from_far_ahead_does_not_silence_the_ring)
+{
+    static uint8_t bytes[WIRE_TOKEN_BYTES_MAX];
+    struct story *st = two_regions();
     struct channel_id c = channel(st, 0, 2);
-    struct forged f;
-    forge(&f, st, 3, WIRE_TOKEN);
+    struct token t = {
+        .rid = c.rid, .epoch = c.epoch, .ring_epoch = UINT32_MAX, .round = UINT32_MAX, .size = 2};
     struct wire_slice s = {.rid = c.rid,
                            .epoch = c.epoch,
                            .count = 1,
-                           .ring_epoch = UINT32_MAX,
-                           .round = UINT32_MAX,
-                           .total = 8,
-                           .bytes = f.bytes,
-                           .size = 8};
+                           .ring_epoch = t.ring_epoch,
+                           .round = t.round,
+                           .total = (uint32_t)wire_write_token(&t, bytes),
+                           .bytes = bytes};
+    s.size = (uint16_t)s.total;
+    struct forged f;
+    forge(&f, st, 2, WIRE_TOKEN);
     wire_write_slice(&f.w, &s);
-    deliver(&f, 2, NET_CONTROL);
+    deliver(&f, 3, NET_CONTROL);
+    ck_assert_uint_eq(story_stats(st, 3)->datagrams_malformed, 0);
     story_send(st, 0, 0, 100);
     story_settle(st);
     story_end(st);
@@ -172,6 +202,7 @@ Suite *suite_hostile(void)
 
     tcase_add_test(t, numbers_that_go_back_within_a_packet_are_malformed);
     tcase_add_test(t, an_ack_for_packets_that_were_not_sent_is_not_believed);
+    tcase_add_test(t, an_ack_for_a_packet_that_has_not_left_yet_is_not_believed);
     tcase_add_test(t, a_beacon_of_a_packet_that_cannot_be_stops_nothing);
     tcase_add_test(t, a_sender_that_no_epoch_names_gets_no_channel);
     tcase_add_test(t, a_token_from_far_ahead_does_not_silence_the_ring);

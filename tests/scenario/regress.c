@@ -75,6 +75,20 @@ START_TEST(a_group_left_before_its_first_view_is_left)
 }
 END_TEST
 
+START_TEST(a_group_left_before_its_first_view_is_left_at_the_cms_too)
+{
+    struct story *st = two_regions();
+    story_skip(st);
+    story_join(st, 0, 3);
+    story_run(st, 10 * SIM_MS); /* the CMS was told, and has not begun a view change yet */
+    story_leave(st, 0, 3);
+    story_settle(st);
+    story_run(st, SIM_S);
+    story_never(st, "cms epoch *");
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
@@ -84,6 +98,7 @@ Suite *suite_regress(void)
     tcase_add_test(t, a_view_change_waits_for_what_a_lone_member_sent_to_other_regions);
     tcase_add_test(t, what_a_view_change_proves_is_released_in_regions_out_of_its_scope);
     tcase_add_test(t, a_group_left_before_its_first_view_is_left);
+    tcase_add_test(t, a_group_left_before_its_first_view_is_left_at_the_cms_too);
     suite_add_tcase(s, t);
     return s;
 }
