@@ -89,16 +89,128 @@ START_TEST(a_group_left_before_its_first_view_is_left_at_the_cms_too)
 }
 END_TEST
 
+/* Hosts 1 and 4 are a region, 2 and 3 another; host 0 sends to both. Only host 1 hears 5,000 small
+ * messages and one of many pieces, and host 0 dies. */
+static struct story *sender_heard_by_one(void)
+{
+    struct story *st = story_new(5, 2);
+    story_sender(st, 0, 0);
+    for (uint32_t i = 1; i < 5; i++)
+        story_join(st, i, 0);
+    story_join(st, 2, 1);
+    story_join(st, 3, 1);
+    story_settle(st);
+    story_send(st, 0, 0, 1);
+    story_settle(st);
+    for (uint32_t to = 2; to < 5; to++) {
+        story_drop(st, (struct rule){0, to, WIRE_DATA, 0, STORY_EVER});
+        story_drop(st, (struct rule){0, to, WIRE_BEACON, 0, STORY_EVER});
+    }
+    story_drop(st, (struct rule){STORY_ANY, 4, WIRE_TOKEN, 0, STORY_EVER});
+    for (uint32_t i = 0; i < 25; i++) {
+        for (uint32_t k = 0; k < 200; k++)
+            story_send(st, 0, 0, i == 12 && k == 0 ? 20000 : 1);
+        story_run(st, SIM_MS);
+    }
+    story_skip(st);
+    host_crash(story_host(st, 0), false);
+    story_drop_nothing(st);
+    return st;
+}
+
+START_TEST(thousands_of_messages_of_the_dead_are_fetched_in_lots_and_in_any_order)
+{
+    struct story *st = sender_heard_by_one();
+    st->sim->net.reorder = 0.3;
+    st->sim->net.reorder_us = SIM_MS;
+    story_run(st, SIM_S);
+    story_expect(st, "cms expel *");
+    size_t expelled = st->at;
+    for (uint32_t i = 2; i < 4; i++) {
+        st->at = expelled;
+        story_expect(st, "p%u prep *", i);
+        uint64_t began = story_time(st);
+        story_expect(st, "p%u deliver g=* n=5001 *", i);
+        ck_assert_uint_lt(story_time(st) - began, 50 * SIM_MS);
+        ck_assert_uint_eq(story_stats(st, i)->repairs_from_flush, 4999 + 15);
+    }
+    ck_assert_uint_eq(story_stats(st, 1)->repairs_over_budget, 0);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_group_that_came_back_under_another_id_is_known_by_the_new_one)
+{
+    struct story *st = story_new(3, 2);
+    story_join(st, 0, 0);
+    story_join(st, 1, 0);
+    story_join(st, 2, 1);
+    story_settle(st);
+    /* Host 2 hears of nothing, until it is told of the whole state. */
+    cmshost_crash(st->sim);
+    story_host(st, 2)->exiled_until_us = st->sim->now_us + 2 * SIM_S;
+    cmshost_start(st->sim);
+    story_run(st, 500 * SIM_MS);
+    story_leave(st, 0, 0);
+    story_leave(st, 1, 0);
+    story_run(st, 500 * SIM_MS);
+    story_join(st, 0, 0);
+    story_join(st, 1, 0);
+    story_run(st, 500 * SIM_MS);
+    story_expect(st, "p2 name g=1 name=group0");
+    story_expect(st, "p0 name g=3 name=group0");
+    story_settle(st);
+    story_expect(st, "p2 name g=3 name=group0");
+    story_sender(st, 2, 0);
+    story_settle(st);
+    story_send(st, 2, 0, 100);
+    story_settle(st);
+    story_expect(st, "p1 deliver g=3 s=%u n=1 *", story_id(st, 2));
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_message_cut_off_by_a_boundary_fits_the_smaller_datagrams_of_the_next_view)
+{
+    struct sim_config c = sim_config_default();
+    c.node.window_bytes = 64 << 10;
+    struct story *st = story_with(&c);
+    host_crash(story_host(st, 2), false);
+    story_host(st, 2)->config.datagram_bytes = WIRE_DATAGRAM_MIN;
+    host_boot(story_host(st, 2));
+    story_sender(st, 0, 0);
+    story_join(st, 1, 0);
+    story_settle(st);
+    story_skip(st);
+    story_drop(st, (struct rule){1, 0, WIRE_ACK, 0, STORY_EVER}); /* the window fills up */
+    story_send(st, 0, 0, 300000);
+    story_run(st, 20 * SIM_MS);
+    story_join(st, 2, 0);
+    story_run(st, 200 * SIM_MS);
+    story_expect(st, "p0 pull *");
+    story_never(st, "p0 send *");
+    story_expect(st, "p2 view *");
+    story_drop_nothing(st);
+    story_settle(st);
+    story_expect(st, "p2 deliver g=* n=1 * l=300000");
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
     TCase *t = tcase_create("regress");
-
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, a_sender_whose_ack_was_lost_is_told_again);
     tcase_add_test(t, a_view_change_waits_for_what_a_lone_member_sent_to_other_regions);
     tcase_add_test(t, what_a_view_change_proves_is_released_in_regions_out_of_its_scope);
     tcase_add_test(t, a_group_left_before_its_first_view_is_left);
     tcase_add_test(t, a_group_left_before_its_first_view_is_left_at_the_cms_too);
+    tcase_add_test(t, thousands_of_messages_of_the_dead_are_fetched_in_lots_and_in_any_order);
+    tcase_add_test(t, a_group_that_came_back_under_another_id_is_known_by_the_new_one);
+    tcase_add_test(t, a_message_cut_off_by_a_boundary_fits_the_smaller_datagrams_of_the_next_view);
     suite_add_tcase(s, t);
     return s;
 }

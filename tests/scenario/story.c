@@ -185,6 +185,12 @@ void story_expect(struct story *st, const char *format, ...)
     st->at = (size_t)at + 1;
 }
 
+uint64_t story_time(struct story *st)
+{
+    ck_assert_uint_gt(st->at, 0);
+    return strtoull(st->sim->kept[st->at - 1], NULL, 10);
+}
+
 void story_never(struct story *st, const char *format, ...)
 {
     char text[300];

@@ -56,6 +56,8 @@ void story_settle(struct story *st);
 /* Expects a line that says this after the last expected one: `*` stands for anything, the time goes
  * without saying. */
 void story_expect(struct story *st, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* When the last expected line was said. */
+uint64_t story_time(struct story *st);
 /* Expects that no line from here on says this. */
 void story_never(struct story *st, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* From the start again. */
