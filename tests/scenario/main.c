@@ -8,6 +8,7 @@ int main(void)
     srunner_add_suite(runner, suite_views());
     srunner_add_suite(runner, suite_packets());
     srunner_add_suite(runner, suite_regress());
+    srunner_add_suite(runner, suite_rings());
     srunner_add_suite(runner, suite_hostile());
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

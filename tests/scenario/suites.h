@@ -9,5 +9,6 @@ Suite *suite_views(void);
 Suite *suite_packets(void);
 Suite *suite_regress(void);
 Suite *suite_hostile(void);
+Suite *suite_rings(void);
 
 #endif
