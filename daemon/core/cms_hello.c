@@ -202,8 +202,7 @@ void hello_admitted(struct cms *c, struct cms_link *l, uint32_t node, uint64_t n
     if (l->closing != NULL)
         return;
     if (n == NULL) {
-        snprintf(reason, sizeof reason, "there are %d nodes already, the most that can be",
-                 CMS_NODES_MAX);
+        snprintf(reason, sizeof reason, "there are nodes_max (%d) nodes already", CMS_NODES_MAX);
         refuse(c, l, reason);
         return;
     }

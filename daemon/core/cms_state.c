@@ -9,6 +9,9 @@
 #include "cms_mem.h"
 #include "cms_plan.h"
 
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+
 void state_init(struct cms_state *s)
 {
     *s = (struct cms_state){.next_gid = 1};
@@ -242,7 +245,7 @@ static struct step *find_steps(struct cms_state *s, const Qsm__LogChanges *m, st
         struct cms_group *g = bad == NULL ? state_group_named(s, change->name) : NULL;
         if (bad == NULL && g == NULL && (change->mode & 3) != 0) {
             if (HASH_CNT(by_gid, s->by_gid) >= CMS_GROUPS_MAX)
-                bad = "there are 100000 groups already, the most that this version serves";
+                bad = "there are groups_max (" TEXT(CMS_GROUPS_MAX) ") groups already";
             else
                 g = state_add_group(s, s->next_gid++, change->name);
         }

@@ -9,6 +9,7 @@ void groups_init(struct groups *gs, struct context *ctx)
 {
     memset(gs, 0, sizeof *gs);
     gs->ctx = ctx;
+    TAILQ_INIT(&gs->noted);
 }
 
 static void clear_places(struct group *g)
@@ -117,9 +118,26 @@ int groups_take_handle(struct groups *gs, struct group *g)
     return 0;
 }
 
+void groups_note(struct groups *gs, struct group *g)
+{
+    if (!g->noted) {
+        TAILQ_INSERT_TAIL(&gs->noted, g, note);
+        g->noted = true;
+    }
+}
+
+void groups_unnote(struct groups *gs, struct group *g)
+{
+    if (g->noted) {
+        TAILQ_REMOVE(&gs->noted, g, note);
+        g->noted = false;
+    }
+}
+
 static void free_unused(struct groups *gs, struct group *g)
 {
     if (g->gid == 0 && g->sent == 0 && g->asked == 0 && g->handle == GROUP_NO_HANDLE) {
+        groups_unnote(gs, g);
         HASH_DELETE(by_name, gs->by_name, g);
         group_free(g);
     }
@@ -159,6 +177,7 @@ void groups_reset(struct groups *gs)
         g->index = 0;
         g->voided = false;
         if (g->handle == GROUP_NO_HANDLE) {
+            groups_unnote(gs, g);
             HASH_DELETE(by_name, gs->by_name, g);
             group_free(g);
         }

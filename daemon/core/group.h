@@ -38,6 +38,8 @@ struct group {
     unsigned named; /* while a full state is installed: it names the group, and us as a sender */
     bool leaving;   /* closed for receiving while a member: until GROUP_LEFT */
     unsigned tell;  /* bits TELL_*: events that an open or close made due */
+    bool noted;     /* on the list of those that want another look: modes to tell the CMS, events */
+    TAILQ_ENTRY(group) note;
 
     struct feed feed;
     bool waits; /* passed over: waits for room under a ticket */
@@ -60,9 +62,12 @@ struct group {
 /* Closed before it was ever a member; opened while still a member, or a sender. */
 enum { TELL_LEFT = 1, TELL_VIEW = 2, TELL_SENDABLE = 4 };
 
+TAILQ_HEAD(group_notes, group);
+
 struct groups {
     struct context *ctx; /* not owned */
     struct group *by_name, *by_gid;
+    struct group_notes noted;
     struct group **handles; /* by handle, NULL: free */
     uint32_t handle_count, handle_room;
     uint32_t open;
@@ -87,6 +92,10 @@ void groups_drop_handle(struct groups *gs, struct group *g);
 void groups_forget(struct groups *gs, struct group *g);
 /* Forgets every id, place and number: this node starts anew under another id. */
 void groups_reset(struct groups *gs);
+
+/* Puts a group on the list of those noted, once, and takes it off. */
+void groups_note(struct groups *gs, struct group *g);
+void groups_unnote(struct groups *gs, struct group *g);
 
 void group_add_place(struct group *g, struct view *v, uint32_t slot);
 void group_remove_place(struct group *g, uint32_t rid);

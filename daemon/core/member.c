@@ -65,19 +65,6 @@ void member_say(void *member, const Qsm__NodeToCms *msg)
     m->out_used += size + FRAME_HEAD_BYTES;
 }
 
-/* A group may be told to the CMS as no longer sent to only when all that was sent is stable; and
- * the last one of a channel when all members know that it is released, since from then on nothing
- * tells them. */
-static unsigned tellable(const struct group *g)
-{
-    bool settled = g->sent == g->stable && g->pending.body == NULL && g->dry;
-    for (uint32_t i = 0; i < g->place_count && settled && !(g->want & NODE_SEND); i++) {
-        const struct channel_out *ch = g->places[i].channel;
-        settled = ch == NULL || ch->wanted || ch->rel_known == ch->last;
-    }
-    return g->want | (settled ? 0 : g->asked & NODE_SEND);
-}
-
 /* Which channels some group goes on to send into. */
 static void mark_wanted(struct member *m)
 {
@@ -93,6 +80,26 @@ static void mark_wanted(struct member *m)
             }
         }
     }
+}
+
+/* A group may be told to the CMS as no longer sent to only when all that was sent is stable; and
+ * the last one of a channel when all members know that it is released, since from then on nothing
+ * tells them. */
+static unsigned tellable(struct member *m, const struct group *g, bool *marked)
+{
+    bool settled = g->sent == g->stable && g->pending.body == NULL && g->dry;
+    for (uint32_t i = 0; i < g->place_count && settled && !(g->want & NODE_SEND); i++) {
+        const struct channel_out *ch = g->places[i].channel;
+        if (ch == NULL || ch->rel_known == ch->last) {
+            continue;
+        }
+        if (!*marked) {
+            mark_wanted(m);
+            *marked = true;
+        }
+        settled = ch->wanted;
+    }
+    return g->want | (settled ? 0 : g->asked & NODE_SEND);
 }
 
 static void say_some(struct member *m, Qsm__Change **list, size_t count)
@@ -113,14 +120,19 @@ static void say_some(struct member *m, Qsm__Change **list, size_t count)
 static void say_changes(struct member *m)
 {
     m->dirty = false;
-    mark_wanted(m);
+    bool marked = false;
     size_t count = 0;
     Qsm__Change *changes = context_alloc(CHANGES_PER_REQUEST, sizeof changes[0]);
     Qsm__Change **list = context_alloc(CHANGES_PER_REQUEST, sizeof list[0]);
     struct group *g, *next;
-    HASH_ITER (by_name, m->groups->by_name, g, next) {
-        unsigned want = tellable(g);
-        m->dirty |= want != g->want;
+    TAILQ_FOREACH_SAFE (g, &m->groups->noted, note, next) {
+        unsigned want = tellable(m, g, &marked);
+        if (want == g->want && g->tell == 0 && (want == g->asked || g->refused)) {
+            groups_unnote(m->groups, g);
+            member_drop_unused(m, g);
+            continue;
+        }
+        m->dirty = true; /* looked at again in the next turn */
         if (want == g->asked || g->refused) {
             continue;
         }
@@ -155,10 +167,17 @@ size_t member_link_pull(struct member *m, uint8_t *out, size_t room)
     return n;
 }
 
+void member_note(struct member *m, struct group *g)
+{
+    groups_note(m->groups, g);
+    m->dirty = true;
+}
+
 /* Events are not told inside node_open and node_close, which the shell is still in. */
 static void tell_soon(struct member *m, struct group *g, unsigned bits)
 {
     g->tell |= bits;
+    groups_note(m->groups, g);
     timer_arm(&m->ctx->timers, &m->tell, m->ctx->now_us);
 }
 
@@ -170,7 +189,7 @@ void member_open(struct member *m, struct group *g, unsigned mode)
     if (mode & NODE_RECV) {
         g->leaving = false;
     }
-    m->dirty = true;
+    member_note(m, g);
     if (fresh != 0) {
         tell_soon(m, g,
                   (fresh & NODE_RECV ? TELL_VIEW : 0) | (fresh & NODE_SEND ? TELL_SENDABLE : 0));
@@ -182,7 +201,7 @@ void member_close(struct member *m, struct group *g, unsigned mode)
     unsigned lost = g->want & mode;
     g->want &= ~mode;
     g->refused = false;
-    m->dirty = true;
+    member_note(m, g);
     if ((lost & NODE_RECV) && !(g->installed & NODE_RECV)) {
         tell_soon(m, g, TELL_LEFT);
     } else if (lost & NODE_RECV) {
@@ -203,7 +222,7 @@ static void tell_due(void *ctx, uint64_t now_us)
     struct member *m = ctx;
     (void)now_us;
     struct group *g, *next;
-    HASH_ITER (by_name, m->groups->by_name, g, next) {
+    TAILQ_FOREACH_SAFE (g, &m->groups->noted, note, next) {
         unsigned tell = g->tell;
         g->tell = 0;
         if (tell & TELL_LEFT) {
@@ -333,7 +352,7 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
         unsigned known = g->asked | g->installed; /* what the CMS may have heard */
         if (g->want != 0 || known != 0) {         /* all are told again */
             g->asked = ~g->want & (NODE_RECV | NODE_SEND);
-            m->dirty = true;
+            member_note(m, g);
         }
     }
 }

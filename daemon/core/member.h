@@ -62,7 +62,7 @@ struct member {
     uint32_t probe_acks[PROBES_MAX]; /* node ids to be answered */
     uint32_t probe_ack_count;
     uint64_t suspect_us; /* when the last suspicion was told */
-    bool dirty;          /* some group's wants differ from what the CMS was told */
+    bool dirty;          /* some group that is noted wants what the CMS was not told */
 };
 
 void member_init(struct member *m, struct context *ctx);
@@ -78,6 +78,8 @@ void member_open(struct member *m, struct group *g, unsigned mode);
 void member_close(struct member *m, struct group *g, unsigned mode);
 /* Gives the group's handle back when nothing more is to be told of it. */
 void member_drop_unused(struct member *m, struct group *g);
+/* What the group wants may have to be told to the CMS. */
+void member_note(struct member *m, struct group *g);
 /* Tells the shell an event of a group, when it still listens. */
 void member_tell(struct member *m, const struct group *g, enum group_event_kind kind);
 

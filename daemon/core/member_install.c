@@ -318,13 +318,50 @@ static void relink_senders(struct member *m)
     send_resume(m->send);
 }
 
+/* After what the install said of a group: it may be gone afterwards. */
+static void look_again(struct member *m, struct group *g)
+{
+    if (g->installed & ~g->want & ~g->asked) {
+        g->asked |= g->installed; /* the CMS took in what is no longer wanted: told again */
+    }
+    if (g->asked != g->want) {
+        member_note(m, g);
+    }
+    member_drop_unused(m, g);
+}
+
 static void forget_gone(struct member *m, const Qsm__Install *in)
 {
     for (size_t i = 0; i < in->n_group_gone; i++) {
         struct group *g = groups_by_gid(m->groups, in->group_gone[i]);
         if (g != NULL && g->place_count == 0) {
             tell_view(m, g, m->ctx->epoch);
+            look_again(m, g); /* it has its id still */
             groups_forget(m->groups, g);
+        }
+    }
+}
+
+/* A difference concerns what it names, and there may be a hundred thousand others. */
+static void look_at_named(struct member *m, const Qsm__Install *in)
+{
+    struct group *g, *next;
+    if (in->full) {
+        HASH_ITER (by_name, m->groups->by_name, g, next) {
+            look_again(m, g);
+        }
+        return;
+    }
+    for (size_t i = 0; i < in->n_group; i++) {
+        g = groups_by_gid(m->groups, in->group[i]->gid);
+        if (g != NULL) {
+            look_again(m, g);
+        }
+    }
+    for (size_t i = 0; i < in->n_sender; i++) {
+        g = groups_by_gid(m->groups, in->sender[i]->gid);
+        if (g != NULL && in->sender[i]->node == m->ctx->id) {
+            look_again(m, g);
         }
     }
 }
@@ -357,14 +394,7 @@ bool member_install(struct member *m, const Qsm__Install *in)
         install_senders(m, in);
         forget_gone(m, in);
         relink_senders(m);
-        struct group *g, *next;
-        HASH_ITER (by_name, m->groups->by_name, g, next) {
-            if (g->installed & ~g->want & ~g->asked) {
-                g->asked |= g->installed; /* the CMS took in what is no longer wanted: told again */
-            }
-            member_drop_unused(m, g);
-        }
-        m->dirty = true;
+        look_at_named(m, in);
     }
     free(it.touched);
     return ok;

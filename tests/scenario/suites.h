@@ -10,5 +10,6 @@ Suite *suite_packets(void);
 Suite *suite_regress(void);
 Suite *suite_hostile(void);
 Suite *suite_rings(void);
+Suite *suite_scale(void);
 
 #endif

@@ -35,6 +35,7 @@ run commands "$here"/commands.sh
 run frames "$here"/frames.sh
 run datagrams "$here"/datagrams.sh
 run journal "$here"/journal.sh
+run limits "$here"/limits.sh
 run trace "$here"/trace.sh
 run holders "$here"/holders.sh
 run lo demo_on_lo
