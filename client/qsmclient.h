@@ -166,7 +166,8 @@ struct qsm_region_info {
     int ours;
     uint64_t sent, stable, released;  /* packets of this host's channel */
     uint64_t inflight_bytes, window_bytes;
-    const char *slowest;              /* host that holds it back, "": unknown */
+    uint64_t rate;                    /* bytes/s that its slowest member can take; 0: no limit */
+    const char *slowest;              /* that member's host, or whose lags most; "": unknown */
 };
 /* *ret_status and what it points to are good until the next question on this handle. */
 int qsm_status(struct qsm *q, int timeout_ms, const struct qsm_status **ret_status);

@@ -154,6 +154,7 @@ void ask_regions(struct qsm *q, const Qsm__RegionList *l)
                                        .released = r->rel,
                                        .inflight_bytes = r->inflight_bytes,
                                        .window_bytes = r->window_bytes,
+                                       .rate = r->rate,
                                        .slowest = r->slowest};
         info.members = members_of(q, r->member, r->n_member);
         if (!info.members)

@@ -184,19 +184,14 @@ int command_groups(struct ctl *ctl, int argc, char **argv)
 static void region_row(void *ctx, const struct qsm_region_info *r)
 {
     struct rows *rows = ctx;
-    struct value values[] = {{.number = r->rid},
-                             {.number = r->epoch},
-                             {.text = r->address},
-                             {.number = r->member_count},
-                             {.number = r->groups},
-                             {.number = (uint64_t)r->ours},
-                             {.number = r->sent},
-                             {.number = r->stable},
-                             {.number = r->released},
-                             {.number = r->inflight_bytes},
-                             {.number = r->window_bytes},
-                             {.text = r->slowest},
-                             {.members = r->members, .member_count = r->member_count}};
+    struct value values[] = {
+        {.number = r->rid},          {.number = r->epoch},
+        {.text = r->address},        {.number = r->member_count},
+        {.number = r->groups},       {.number = (uint64_t)r->ours},
+        {.number = r->sent},         {.number = r->stable},
+        {.number = r->released},     {.number = r->inflight_bytes},
+        {.number = r->window_bytes}, {.number = r->rate},
+        {.text = r->slowest},        {.members = r->members, .member_count = r->member_count}};
 
     if (rows->error == 0)
         rows->error = output_row(rows->output, values);
@@ -210,8 +205,8 @@ int command_regions(struct ctl *ctl, int argc, char **argv)
         {"groups", "GROUPS", VALUE_NUMBER},       {"ours", "OURS", VALUE_BOOL},
         {"sent", "SENT", VALUE_NUMBER},           {"stable", "STABLE", VALUE_NUMBER},
         {"released", "RELEASED", VALUE_NUMBER},   {"inflight_bytes", "INFLIGHT", VALUE_NUMBER},
-        {"window_bytes", "WINDOW", VALUE_NUMBER}, {"slowest", "SLOWEST", VALUE_TEXT},
-        {"members", "MEMBERS", VALUE_MEMBERS}};
+        {"window_bytes", "WINDOW", VALUE_NUMBER}, {"rate", "RATE", VALUE_NUMBER},
+        {"slowest", "SLOWEST", VALUE_TEXT},       {"members", "MEMBERS", VALUE_MEMBERS}};
     struct rows rows = {0};
     int code = no_arguments(ctl, argc, argv);
 

@@ -44,6 +44,7 @@ static const struct conf_key qsmd_keys[] = {
     {CONF_TOP, "token_min_interval_us", &conf_kind_u32, Q(token_min_interval_us), "1000", 100,
      10000000},
     {CONF_TOP, "window_bytes", &conf_kind_u64, Q(window_bytes), "4194304", 1u << 16, 1u << 30},
+    {CONF_TOP, "rate_max", &conf_kind_u64, Q(rate_max), "0", 0, UINT64_C(1) << 40},
     {CONF_TOP, "pool_bytes", &conf_kind_u64, Q(pool_bytes), "33554432", 1u << 20,
      UINT64_C(1) << 36},
     {CONF_TOP, "reassembly_bytes", &conf_kind_u64, Q(reassembly_bytes), "67108864", 1u << 24,

@@ -47,6 +47,7 @@ struct qsmd_conf {
     uint32_t token_rate_mhz; /* tokens per 1,000 s */
     uint32_t token_min_interval_us;
     uint64_t window_bytes;
+    uint64_t rate_max; /* bytes/s into each region; 0: as fast as receivers can */
     uint64_t pool_bytes;
     uint64_t reassembly_bytes;
     uint64_t client_queue_bytes;

@@ -23,7 +23,8 @@
 #include "trace.h"
 #include "udp.h"
 
-#define IO_QUANTUM_US 50000u    /* receiving from the network */
+#define IO_QUANTUM_US 50000u /* receiving from the network */
+#define LOAD_EVERY_US 100000
 #define DATA_QUANTUM_US 2000u   /* receiving data before control is looked at again */
 #define DATA_BATCHES 16u        /* the same, in receive calls */
 #define CLIENT_QUANTUM_US 5000u /* requests of clients */
@@ -60,6 +61,7 @@ struct loop {
     bool again;              /* the turn left something to do */
     bool asked_to_stop, stopping;
     uint64_t stop_at_us, armed_at_us;
+    uint64_t load_us; /* when the node is told next how full its socket is */
     uint64_t now_us;                                 /* as of this turn's present step */
     uint64_t turn_ended_us, datagrams, client_bytes; /* datagrams, bytes: of this turn */
     unsigned busy_turns;
@@ -281,6 +283,19 @@ static bool drain_data(struct loop *l)
     return l->ready[UDP_DATA_GROUP];
 }
 
+/* Before the socket is drained: whether this host keeps up with the data. */
+static void tell_load(struct loop *l)
+{
+    uint64_t drops;
+    uint32_t backlog_permille;
+
+    if (!l->ready[UDP_DATA_GROUP] || l->now_us < l->load_us)
+        return;
+    backlog_permille = udp_backlog(l->config.udp, &drops);
+    node_load(l->config.node, drops, backlog_permille);
+    l->load_us = l->now_us + LOAD_EVERY_US;
+}
+
 static void receive(struct loop *l)
 {
     uint64_t end_us = l->now_us + IO_QUANTUM_US;
@@ -441,6 +456,7 @@ static void turn(struct loop *l)
     l->again = false;
     l->datagrams = l->client_bytes = 0;
     stop_when_asked(l);
+    tell_load(l);
     receive(l);
 
     l->now_us = clock_now();

@@ -107,6 +107,7 @@ static void make_node(struct daemon *d)
         .datagram_bytes = mtu_bytes < WIRE_DATAGRAM_MAX ? mtu_bytes : WIRE_DATAGRAM_MAX,
         .rcvbuf_bytes = udp_rcvbuf(d->udp),
         .window_bytes = d->conf.window_bytes,
+        .rate_max = d->conf.rate_max,
         .pool_bytes = d->conf.pool_bytes,
         .reassembly_bytes = d->conf.reassembly_bytes,
         .token_rate_mhz = d->conf.token_rate_mhz,

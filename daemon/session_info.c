@@ -187,6 +187,7 @@ static void region_add(void *ctx, const struct node_region_info *r)
     i->rel = r->rel;
     i->inflight_bytes = r->inflight_bytes;
     i->window_bytes = r->window_bytes;
+    i->rate = r->rate;
     i->slowest = scratch_copy(s, slowest && slowest->name ? slowest->name : "");
     t->entries[t->count++] = i;
     t->members += r->member_count;

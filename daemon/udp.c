@@ -598,14 +598,32 @@ enum udp_socket udp_sender(enum net_class net)
 /* ---- counters */
 
 /* What a filter drops counts too; on a host that is alone with its address that is nothing. */
+static void read_memory(struct udp *u, enum udp_socket socket, uint32_t *ret_info)
+{
+    socklen_t length = SK_MEMINFO_VARS * sizeof(ret_info[0]);
+
+    memset(ret_info, 0, length);
+    if (getsockopt(u->fd[socket], SOL_SOCKET, SO_MEMINFO, ret_info, &length) < 0)
+        memset(ret_info, 0, SK_MEMINFO_VARS * sizeof(ret_info[0]));
+}
+
 static uint64_t kernel_drops(struct udp *u, enum udp_socket socket)
 {
-    uint32_t info[SK_MEMINFO_VARS] = {0};
-    socklen_t length = sizeof(info);
+    uint32_t info[SK_MEMINFO_VARS];
 
-    if (getsockopt(u->fd[socket], SOL_SOCKET, SO_MEMINFO, info, &length) < 0)
-        return 0;
+    read_memory(u, socket, info);
     return info[SK_MEMINFO_DROPS];
+}
+
+uint32_t udp_backlog(struct udp *u, uint64_t *ret_drops)
+{
+    uint32_t info[SK_MEMINFO_VARS];
+
+    read_memory(u, UDP_DATA_GROUP, info);
+    *ret_drops = info[SK_MEMINFO_DROPS];
+    return info[SK_MEMINFO_RCVBUF]
+               ? (uint32_t)((uint64_t)info[SK_MEMINFO_RMEM_ALLOC] * 1000 / info[SK_MEMINFO_RCVBUF])
+               : 0;
 }
 
 const struct udp_counters *udp_counters(struct udp *u)

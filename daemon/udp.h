@@ -96,6 +96,9 @@ bool udp_blocked(const struct udp *u, enum net_class net);
 /* The sending socket of a class. */
 enum udp_socket udp_sender(enum net_class net);
 
+/* Thousandths of the receive buffer for data that are in use, and what the kernel dropped there. */
+uint32_t udp_backlog(struct udp *u, uint64_t *ret_drops);
+
 /* Counters since the start; the kernel's drops are read anew. */
 const struct udp_counters *udp_counters(struct udp *u);
 

@@ -332,6 +332,11 @@ uint32_t node_listen_address(const struct node *n)
     return n->recv.view != NULL ? n->recv.view->address : 0;
 }
 
+void node_load(struct node *n, uint64_t drops, uint32_t backlog_permille)
+{
+    load_socket(&n->recv.load, drops, backlog_permille);
+}
+
 /* ---- time */
 
 uint64_t node_deadline(struct node *n)
@@ -493,6 +498,8 @@ void node_each_region(struct node *n, void (*f)(void *ctx, const struct node_reg
             info.rel = ch->rel;
             info.inflight_bytes = ch->inflight_bytes;
             info.window_bytes = send_window(ch);
+            info.rate = ch->rate;
+            info.slowest = ch->rate != 0 ? ch->slowest : ch->behind;
         }
         f(ctx, &info);
     }

@@ -30,6 +30,7 @@ struct node_config {
     uint32_t datagram_bytes;   /* MTU - 28; at most WIRE_DATAGRAM_MAX */
     uint64_t rcvbuf_bytes;     /* receive buffer granted to the data socket */
     uint64_t window_bytes;     /* unreleased bytes per channel */
+    uint64_t rate_max;         /* bytes/s into each region; 0: no limit */
     uint64_t pool_bytes;       /* bodies of others' packets held, all channels */
     uint64_t reassembly_bytes; /* incomplete messages */
     uint32_t token_rate_mhz;   /* periodic tokens per 1000 s: 1000 is one a second */
@@ -69,6 +70,10 @@ bool node_pull(struct node *n, enum net_class lowest, struct datagram *ret, uint
 
 /* The multicast address to listen to now (host byte order), 0: none. Ask after every turn. */
 uint32_t node_listen_address(const struct node *n);
+
+/* The state of the socket for data, every 100 ms or so while data comes: datagrams that it dropped
+ * since it was made, and how many thousandths of its receive buffer are in use. */
+void node_load(struct node *n, uint64_t drops, uint32_t backlog_permille);
 
 /* ---- time */
 
@@ -131,7 +136,8 @@ struct node_region_info {
     bool ours;                  /* this node is a member */
     uint64_t sent, stable, rel; /* our channel into it; 0 when we never sent */
     uint64_t inflight_bytes, window_bytes;
-    uint32_t slowest; /* node id that holds it back, 0: unknown */
+    uint64_t rate;    /* bytes/s: the least that a member can take; 0: no limit */
+    uint32_t slowest; /* node id of that member, or of who lags most; 0: nobody, or unknown */
 };
 
 struct node_group_info {

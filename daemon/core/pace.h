@@ -1,4 +1,5 @@
-/* pace: a token bucket. Used for budgets of repair and for rates. */
+/* pace: a token bucket that may go into debt: what is whole leaves whole, and the next one waits.
+ */
 #ifndef QSM_PACE_H
 #define QSM_PACE_H
 
@@ -7,14 +8,24 @@
 
 struct pace {
     uint64_t rate;      /* units per second; 0: without limit */
-    uint64_t burst;     /* units that may be saved up */
-    uint64_t level;     /* units left, times 1,000,000 */
+    uint64_t burst;     /* units that may be saved up; at most 2^40 */
+    int64_t level;      /* units left, times 1,000,000; below 0: debt */
     uint64_t filled_us; /* time of the last refill */
 };
 
+/* Begins with a full bucket. */
 void pace_init(struct pace *p, uint64_t rate, uint64_t burst, uint64_t now_us);
 
-/* Takes amount units when they are there. An amount above burst is taken when the bucket is full. */
-bool pace_take(struct pace *p, uint64_t amount, uint64_t now_us);
+/* Another rate and burst from now on; what is saved up beyond the burst is lost. */
+void pace_set(struct pace *p, uint64_t rate, uint64_t burst, uint64_t now_us);
+
+/* Whether anything is left to spend. */
+bool pace_ready(const struct pace *p, uint64_t now_us);
+
+/* When something will be; at most now_us when it is. */
+uint64_t pace_next(const struct pace *p, uint64_t now_us);
+
+/* Spends amount (at most 2^40), be it there or not. */
+void pace_spend(struct pace *p, uint64_t amount, uint64_t now_us);
 
 #endif

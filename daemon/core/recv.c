@@ -495,6 +495,7 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
     store_put(&ch->store, p->seq, b, p->records);
     c->stats.store_bytes += bytes;
     ranges_add(&ch->have, p->seq, p->seq);
+    load_took(&r->load, bytes, c->now_us);
     count_source(ch, p->seq, from, repair);
     if (context_traced(c)) {
         context_trace(c, "take s=%u r=%u v=%llu q=%llu", ch->sender, r->view->rid,

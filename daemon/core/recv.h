@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "group.h"
+#include "load.h"
 #include "range.h"
 #include "store.h"
 #include "view.h"
@@ -71,6 +72,7 @@ struct recv {
     struct channel_in *channels;
     TAILQ_HEAD(held_list, held_packet) held; /* of views that are not installed here yet */
     uint32_t held_count;
+    struct load load;
     bool room_freed; /* an incomplete message ended: others may have room now */
 };
 

@@ -27,6 +27,7 @@ struct proof {
     UT_hash_handle hh;
     uint32_t sender;
     uint64_t max_seen, stable, cached, rel_known;
+    uint32_t behind; /* node id of the member with the least prefix; 0: unknown */
     uint64_t rel;
     uint64_t cached_all;    /* the same as cached, of the whole region: known from above */
     struct seeking seeking; /* level 0: what was asked of other partitions */
@@ -76,7 +77,9 @@ struct ring {
     /* the leader */
     bool in_flight, asked;
     uint32_t ring_epoch, round;
-    uint32_t active; /* senders in the region */
+    uint32_t active;  /* senders in the region */
+    uint64_t rate;    /* bytes/s: least that a member can take, as the last round saw it; 0: no limit */
+    uint32_t slowest; /* node id of that member; 0: none */
     uint32_t rotate; /* first channel of the next token when not all fit */
     uint64_t started_us;
     struct token_range *carried; /* what some lack since the last round; owned */

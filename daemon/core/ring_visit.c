@@ -9,6 +9,7 @@
 
 struct state {
     uint64_t top, prefix, share, rel, rel_known;
+    uint32_t behind;       /* node id of who holds the prefix back */
     struct channel_in *in; /* NULL: our own channel, or a summary */
 };
 
@@ -20,8 +21,12 @@ static struct state own_state(const struct ring *r)
         return (struct state){0};
     }
     uint64_t sent = out->tx - 1; /* what is built and not sent is nobody's gap */
-    return (struct state){
-        .top = sent, .prefix = sent, .share = sent, .rel = out->rel, .rel_known = out->rel};
+    return (struct state){.top = sent,
+                          .prefix = sent,
+                          .share = sent,
+                          .rel = out->rel,
+                          .rel_known = out->rel,
+                          .behind = r->ctx->id};
 }
 
 static struct state received_state(struct ring *r, uint32_t sender)
@@ -36,6 +41,7 @@ static struct state received_state(struct ring *r, uint32_t sender)
                       .share = in->share,
                       .rel = in->rel,
                       .rel_known = in->rel,
+                      .behind = r->ctx->id,
                       .in = in};
 #ifdef MUTANT_frozen_channel_counted
     bool held = true;
@@ -92,7 +98,8 @@ static struct state summary_of(struct ring *r, uint32_t sender)
                           .prefix = p != NULL ? p->stable : 0,
                           .share = p != NULL ? p->cached : 0,
                           .rel = s.rel,
-                          .rel_known = p != NULL ? p->rel_known : 0};
+                          .rel_known = p != NULL ? p->rel_known : 0,
+                          .behind = p != NULL && p->behind != 0 ? p->behind : r->ctx->id};
 }
 
 /* Quiet: all below this ring are proved to know that rel is the channel's last packet. */
@@ -191,6 +198,8 @@ void ring_make_token(struct ring *r)
     t->round = r->round;
     t->size = r->at.count;
     t->active = r->active;
+    t->rate = 0;
+    t->slowest = 0;
     t->visited = t->skipped = t->failed = (struct bitmap){{0}};
     t->channel_count = t->range_count = 0;
     uint32_t active = 0;
@@ -298,7 +307,10 @@ static void add_state(struct ring *r, uint32_t index)
     struct state s = r->at.level > 0 ? summary_of(r, tc->sender) : state_of(r, tc->sender);
     tc->max_seen = s.top > tc->max_seen ? s.top : tc->max_seen;
     tc->rel = s.rel > tc->rel ? s.rel : tc->rel;
-    tc->prefix = least(tc->prefix, s.prefix);
+    if (s.prefix < tc->prefix) {
+        tc->prefix = s.prefix;
+        tc->behind = s.behind;
+    }
     tc->cached = least(tc->cached, s.share);
     tc->rel_known = least(tc->rel_known, s.rel_known);
     if (s.in != NULL) {
@@ -324,6 +336,18 @@ static void name_late(void *ctx, uint32_t sender)
     }
 }
 
+/* The least rate that a member can take, and its name. */
+static void add_rate(struct ring *r)
+{
+    struct token *t = r->token;
+    const struct ring *below = r->at.level > 0 ? r->all->level[r->at.level - 1] : NULL;
+    uint64_t rate = below ? below->rate : load_limit(&r->all->recv->load, r->ctx->now_us);
+    if (rate != 0 && (t->rate == 0 || rate < t->rate)) {
+        t->rate = rate;
+        t->slowest = below ? below->slowest : r->ctx->id;
+    }
+}
+
 void ring_visit(struct ring *r)
 {
     struct token *t = r->token;
@@ -333,6 +357,7 @@ void ring_visit(struct ring *r)
             add_state(r, i);
         }
     }
+    add_rate(r);
     if (!ring_leads(r)) {
         for (uint32_t level = 0; level < r->at.level; level++) {
             r->all->level[level]->active = t->active;
@@ -357,6 +382,9 @@ static void fill_ack(const struct ring *r, struct proof *p)
     p->ack.stable = top ? p->stable : 0;
     p->ack.rel_known = top ? p->rel_known : 0;
     p->ack.active = r->active;
+    p->ack.rate = r->rate;
+    p->ack.slowest = r->slowest;
+    p->ack.behind = p->stable < p->max_seen ? p->behind : 0;
 }
 
 static void tell(struct ring *r, struct proof *p)
@@ -427,6 +455,7 @@ static bool raise(uint64_t *value, uint64_t to)
 static bool prove(struct ring *r, struct proof *p, const struct token_channel *tc)
 {
     bool news = p->beaconed;
+    p->behind = tc->behind;
     raise(&p->rel, tc->rel);
     raise(&p->max_seen, tc->max_seen);
     news |= raise(&p->stable, tc->prefix);
@@ -484,6 +513,8 @@ struct conclusion ring_conclude(struct ring *r, bool full)
 {
     struct token *t = r->token;
     struct conclusion drawn = {0};
+    r->rate = t->rate;
+    r->slowest = t->slowest;
     r->carried_count = 0;
     for (uint32_t i = 0; i < t->range_count; i++) {
         conclude_range(r, &t->ranges[i]);

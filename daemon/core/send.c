@@ -218,6 +218,15 @@ static void claim(struct group *g)
     }
 }
 
+static void wait_for_room(struct group *g)
+{
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        if (g->places[i].channel != NULL && !send_channel_has_room(g->places[i].channel)) {
+            send_channel_wait(g->places[i].channel);
+        }
+    }
+}
+
 static struct group *first_that_waits(struct send *s)
 {
     struct channel_out *ch, *next;
@@ -232,6 +241,7 @@ static struct group *first_that_waits(struct send *s)
         }
         if (v == NO_ROOM || v == CLAIMED) {
             claim(g);
+            wait_for_room(g);
         }
     }
     s->reconsider = false;
@@ -248,11 +258,14 @@ static void pass_over(struct send *s, struct group *g, enum verdict v)
     }
     s->ctx->stats.window_full++;
     claim(g);
-    for (uint32_t i = 0; i < g->place_count; i++) {
-        if (g->places[i].channel != NULL && !send_channel_has_room(g->places[i].channel)) {
-            send_channel_want_token(g->places[i].channel);
-        }
-    }
+    wait_for_room(g);
+}
+
+void send_pace_due(void *ctx, uint64_t now_us)
+{
+    struct channel_out *ch = ctx;
+    (void)now_us;
+    reconsider(ch->send);
 }
 
 static struct group *next_feed(struct send *s)
@@ -491,6 +504,10 @@ void send_ack(struct send *s, const struct wire_ack *a)
     if (a->round > ch->ack_round) {
         ch->ack_round = a->round;
         ch->active = a->active ? a->active : 1;
+        ch->rate = a->rate;
+        ch->slowest = a->slowest;
+        ch->behind = a->behind;
+        send_channel_pace(ch);
         ch->ask_after_us = ASK_FIRST_US;
         ch->ask_next_us = 0;
         reconsider(s);

@@ -7,6 +7,7 @@
 
 #include "context.h"
 #include "group.h"
+#include "pace.h"
 #include "peer.h"
 #include "store.h"
 #include "view.h"
@@ -31,6 +32,10 @@ struct channel_out {
     uint64_t tx;   /* next packet to transmit */
     uint64_t stable, rel, rel_known;
     uint64_t ack_round;
+    uint64_t rate;            /* bytes/s that the slowest member can take; 0: no limit */
+    uint32_t slowest, behind; /* node ids: of that member, of who lags; 0: none */
+    struct pace pace;         /* this sender's share of the rate */
+    struct timer pace_timer;
     uint32_t active; /* senders that share the region, as told; 0: not told yet */
     uint64_t inflight_bytes, unreleased_bytes;
     bool paused;           /* in the scope of a view change: nothing more is built */
@@ -72,6 +77,9 @@ void send_init(struct send *s, struct context *ctx, struct groups *groups, struc
 void send_done(struct send *s);
 
 struct channel_out *send_find(const struct send *s, uint32_t rid);
+
+/* Timer: the rate of a channel allows more. */
+void send_pace_due(void *ctx, uint64_t now_us);
 
 /* The group's feed may have something. */
 void send_ready(struct send *s, struct group *g);

@@ -48,11 +48,31 @@ uint64_t send_window(const struct channel_out *ch)
 bool send_channel_has_room(const struct channel_out *ch)
 {
     uint64_t more = datagram_bytes(ch) + (uint64_t)ch->open_used;
-    return ch->last - ch->rel < SEND_PACKETS_MAX &&
+    return pace_ready(&ch->pace, ch->send->ctx->now_us) && ch->last - ch->rel < SEND_PACKETS_MAX &&
            (ch->inflight_bytes + ch->open_used == 0 ||
             ch->inflight_bytes + more <= inflight_max(ch)) &&
            (ch->unreleased_bytes + ch->open_used == 0 ||
             ch->unreleased_bytes + more <= window_max(ch));
+}
+
+/* The senders share what the slowest member can take, and none takes more than rate_max. */
+void send_channel_pace(struct channel_out *ch)
+{
+    struct context *c = ch->send->ctx;
+    uint64_t most = c->config.rate_max, share = ch->rate / (ch->active ? ch->active : 1);
+    uint64_t rate = share != 0 && (most == 0 || share < most) ? share : most;
+    uint64_t burst = at_least_one(ch, rate / PACE_BURSTS);
+    pace_set(&ch->pace, rate, burst, c->now_us);
+}
+
+void send_channel_wait(struct channel_out *ch)
+{
+    struct context *c = ch->send->ctx;
+    if (pace_ready(&ch->pace, c->now_us)) {
+        send_channel_want_token(ch);
+    } else {
+        timer_arm(&c->timers, &ch->pace_timer, pace_next(&ch->pace, c->now_us));
+    }
 }
 
 /* ---- beginning and end */
@@ -71,6 +91,9 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     source_init(&ch->beacon, OUT_BEACON, build_beacon, ch);
     source_init(&ch->ask, OUT_BEACON, build_ask, ch);
     timer_init(&ch->beacon_timer, beacon_due, ch);
+    timer_init(&ch->pace_timer, send_pace_due, ch);
+    pace_init(&ch->pace, 0, 0, s->ctx->now_us);
+    send_channel_pace(ch);
     HASH_ADD(hh, s->channels, rid, sizeof ch->rid, ch);
     s->ctx->stats.channels_out++;
     return ch;
@@ -83,6 +106,7 @@ void send_channel_free(struct send *s, struct channel_out *ch)
     source_dry(c, &ch->beacon);
     source_dry(c, &ch->ask);
     timer_cancel(&c->timers, &ch->beacon_timer);
+    timer_cancel(&c->timers, &ch->pace_timer);
     feed_dry(&s->tx, &ch->tx_feed);
     c->stats.unreleased_bytes -= ch->unreleased_bytes;
     c->stats.channels_out--;
@@ -186,6 +210,7 @@ void send_channel_seal(struct channel_out *ch)
     ch->draft = (struct packet){0};
     ch->open = NULL;
     ch->inflight_bytes += ch->open_used;
+    pace_spend(&ch->pace, ch->open_used, c->now_us);
     ch->unreleased_bytes += ch->open_used;
     c->stats.unreleased_bytes += ch->open_used;
     ch->open_used = 0;

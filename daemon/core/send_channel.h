@@ -4,12 +4,14 @@
 
 #include "send.h"
 
+#define PACE_BURSTS 50 /* a second: what is saved up is worth 20 ms */
+
 struct channel_out *send_channel_new(struct send *s, struct view *v);
 void send_channel_free(struct send *s, struct channel_out *ch);
 
 /* Bytes of records that a packet of the channel takes. */
 uint32_t send_channel_room(const struct channel_out *ch);
-/* Whether one more datagram may be built, by both limits of flow. */
+/* Whether one more datagram may be built, by both limits of flow and the rate. */
 bool send_channel_has_room(const struct channel_out *ch);
 
 /* Puts one record of a message of the group into the packet that is open, or into a new one when it
@@ -21,6 +23,10 @@ void send_channel_seal(struct channel_out *ch);
 
 /* Asks the region's leader for a token: at most once per ACK, again after 10 ms, doubling. */
 void send_channel_want_token(struct channel_out *ch);
+/* Somebody waits for room: asks for a token, or waits for the rate. */
+void send_channel_wait(struct channel_out *ch);
+/* Follows the rate that was told, and rate_max. */
+void send_channel_pace(struct channel_out *ch);
 void send_channel_arm_beacon(struct channel_out *ch, uint64_t after_us);
 
 #endif

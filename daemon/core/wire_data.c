@@ -343,6 +343,9 @@ void wire_write_ack(struct writer *w, const struct wire_ack *a)
     write_u64(w, a->stable);
     write_u64(w, a->rel_known);
     write_u32(w, a->active);
+    write_u64(w, a->rate);
+    write_u32(w, a->slowest);
+    write_u32(w, a->behind);
     write_u16(w, a->lack_count);
     for (uint16_t i = 0; i < a->lack_count; i++) {
         write_u64(w, a->lacks[i].from);
@@ -359,6 +362,9 @@ bool wire_read_ack(struct reader *r, struct wire_ack *ret)
     ret->stable = read_u64(r);
     ret->rel_known = read_u64(r);
     ret->active = read_u32(r);
+    ret->rate = read_u64(r);
+    ret->slowest = read_u32(r);
+    ret->behind = read_u32(r);
     ret->lack_count = read_u16(r);
     if (ret->stable > WIRE_NUMBER_MAX || ret->rel_known > WIRE_NUMBER_MAX ||
         ret->lack_count > WIRE_ACK_LACKS_MAX)

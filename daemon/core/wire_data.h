@@ -148,6 +148,9 @@ struct wire_ack {
     uint64_t stable;    /* region stable prefix: MaxContiguous */
     uint64_t rel_known; /* least rel known to all members */
     uint32_t active;    /* senders with unreleased data in that round */
+    uint64_t rate;      /* bytes/s: least that a member can take, for all senders; 0: no limit */
+    uint32_t slowest;   /* node id of that member; 0: none */
+    uint32_t behind;    /* node id of the member with the least prefix; 0: unknown */
     uint16_t lack_count; /* ranges that the sender must send again */
     struct { uint64_t from; uint32_t count; uint32_t requesters; uint32_t one; } lacks[WIRE_ACK_LACKS_MAX];
     /* one: a requester's node id, for a unicast repair when requesters is 1 */

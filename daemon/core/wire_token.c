@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD_BYTES (4 + 8 + 1 + 4 + 4 + 2 + 4 + 2 + 2) /* then three bitmaps */
-#define CHANNEL_BYTES (4 + 1 + 6 * 8)
+#define HEAD_BYTES (4 + 8 + 1 + 4 + 4 + 2 + 4 + 8 + 4 + 2 + 2) /* then three bitmaps */
+#define CHANNEL_BYTES (4 + 1 + 6 * 8 + 4)
 #define RANGE_BYTES (2 + 1 + 8 + 4) /* then two bitmaps */
 
 static_assert(HEAD_BYTES + 3 * BITMAP_BYTES + WIRE_TOKEN_CHANNELS_MAX * CHANNEL_BYTES <=
@@ -145,6 +145,7 @@ static void write_channel(struct writer *w, const struct token_channel *c)
     write_u64(w, c->rel_known);
     write_u64(w, c->rel);
     write_u64(w, c->cached_all);
+    write_u32(w, c->behind);
 }
 
 static void write_range(struct writer *w, const struct token_range *range, uint32_t size)
@@ -181,6 +182,8 @@ size_t wire_write_token(struct token *t, uint8_t *out)
     write_u32(&w, t->round);
     write_u16(&w, (uint16_t)t->size);
     write_u32(&w, t->active);
+    write_u64(&w, t->rate);
+    write_u32(&w, t->slowest);
     write_u16(&w, (uint16_t)t->channel_count);
     write_u16(&w, (uint16_t)share_room(t, (WIRE_TOKEN_BYTES_MAX - used) / (RANGE_BYTES + bitmaps),
                                        taken));
@@ -212,6 +215,7 @@ static bool read_channel(struct reader *r, struct token_channel *ret)
     ret->rel_known = read_u64(r);
     ret->rel = read_u64(r);
     ret->cached_all = read_u64(r);
+    ret->behind = read_u32(r);
     return !r->bad && late <= 1 && ret->max_seen <= WIRE_NUMBER_MAX && ret->rel <= WIRE_NUMBER_MAX;
 }
 
@@ -247,6 +251,8 @@ bool wire_read_token(const uint8_t *bytes, size_t n, struct token *ret)
     ret->round = read_u32(&r);
     ret->size = read_u16(&r);
     ret->active = read_u32(&r);
+    ret->rate = read_u64(&r);
+    ret->slowest = read_u32(&r);
     ret->channel_count = read_u16(&r);
     ret->range_count = read_u16(&r);
     if (n > WIRE_TOKEN_BYTES_MAX || ret->size < 1 || ret->size > VIEW_MEMBERS_MAX ||

@@ -34,6 +34,7 @@ struct token_channel {
     uint64_t cached;     /* least prefix up to which a visited member holds its own share as a cacher */
     uint64_t rel_known;  /* least rel that the visited know */
     uint64_t rel;        /* highest rel that any visited knows */
+    uint32_t behind;     /* node id of the visited one with the least prefix; 0: nobody yet */
     uint64_t cached_all; /* from above: proved that all cachers of the region hold their share */
 };
 
@@ -54,6 +55,8 @@ struct token {
     uint32_t ring_epoch;  /* higher each time a token is made anew */
     uint32_t round;
     uint32_t size;        /* members of this ring: bits used in bitmaps */
+    uint64_t rate;        /* bytes/s: least that a visited member can take; 0: no limit */
+    uint32_t slowest;     /* node id of that member; 0: none */
     uint32_t active;      /* senders with unreleased data in the last complete round of the region */
     struct bitmap visited;
     struct bitmap skipped; /* did not answer one member: the next one tries */

@@ -206,6 +206,56 @@ START_TEST(who_pauses_for_a_second_is_not_expelled_as_unreachable)
 }
 END_TEST
 
+struct seen_region {
+    uint32_t member_count, slowest;
+    uint64_t rate, sent;
+};
+
+static void note_region(void *ctx, const struct node_region_info *r)
+{
+    struct seen_region *seen = ctx; /* by the number of members */
+    seen[r->member_count] = (struct seen_region){r->member_count, r->slowest, r->rate, r->sent};
+}
+
+START_TEST(a_slow_receiver_is_named_and_paces_its_region_only)
+{
+    struct sim_config c = sim_config_default();
+    c.hosts = 6;
+    c.groups = 2;
+    struct story *st = story_with(&c);
+    for (uint32_t i = 1; i < 4; i++)
+        story_join(st, i, 0);
+    story_join(st, 4, 1);
+    story_join(st, 5, 1);
+    story_sender(st, 0, 0);
+    story_sender(st, 0, 1);
+    story_settle(st);
+    struct host *slow = story_host(st, 2);
+    slow->receive_cost_us = 1000; /* 1,000 packets a second, and a socket that is soon full */
+    slow->queues[NET_DATA].bytes_max = 20000;
+    struct seen_region seen[7] = {{0}};
+    for (uint32_t i = 0; i < 300; i++) {
+        for (uint32_t k = 0; k < 30; k++) {
+            app_publish(story_host(st, 0), 0, 0, 1000, false);
+            app_publish(story_host(st, 0), 0, 1, 1000, false);
+        }
+        sim_run_until(st->sim, st->sim->now_us + 10 * SIM_MS);
+        node_each_region(story_host(st, 0)->node, note_region, seen);
+    }
+    ck_assert_uint_eq(seen[3].slowest, story_id(st, 2));
+    ck_assert_uint_gt(seen[3].rate, 200000);
+    ck_assert_uint_lt(seen[3].rate, 2000000);
+    ck_assert_uint_eq(seen[2].rate, 0);
+    ck_assert_uint_gt(seen[2].sent, 8500); /* of 9,000 */
+    ck_assert_uint_lt(seen[3].sent, 4500);
+    slow->receive_cost_us = 5;
+    slow->queues[NET_DATA].bytes_max = 1 << 20;
+    st->sim->counts.overruns = 0; /* these were meant */
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_rings(void)
 {
     Suite *s = suite_create("rings");
@@ -220,6 +270,7 @@ Suite *suite_rings(void)
     tcase_add_test(t, a_member_whose_leader_is_silent_asks_cachers_itself);
     tcase_add_test(t, a_finished_channel_does_not_hurry_the_tokens_of_another);
     tcase_add_test(t, who_pauses_for_a_second_is_not_expelled_as_unreachable);
+    tcase_add_test(t, a_slow_receiver_is_named_and_paces_its_region_only);
     suite_add_tcase(s, t);
     return s;
 }

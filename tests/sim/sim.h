@@ -147,6 +147,7 @@ struct host {
     uint64_t receive_cost_us; /* per packet */
     double buffer_share;      /* of the granted buffer that is really there */
     struct queue queues[NET_CLASSES];
+    uint64_t drops, load_us; /* of data at its full queue; when the node is told */
     uint32_t listen;
     uint8_t side; /* of a partition */
     bool muffled; /* only those that hear it get what it sends */

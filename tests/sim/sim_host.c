@@ -248,10 +248,19 @@ static void watch_gauges(struct host *h)
     h->gauges_us = h->sim->now_us + 5 * SIM_MS;
 }
 
+static void tell_load(struct host *h)
+{
+    const struct queue *q = &h->queues[NET_DATA];
+    node_load(h->node, h->drops, (uint32_t)(q->bytes * 1000 / q->bytes_max));
+    h->load_us = h->sim->now_us + 100 * SIM_MS;
+}
+
 static void host_turn(struct host *h)
 {
     struct sim *s = h->sim;
     h->busy_until_us = s->now_us;
+    if (s->now_us >= h->load_us && h->queues[NET_DATA].count)
+        tell_load(h);
     read_link(h);
     drain(h, NET_CONTROL, UINT32_MAX);
     drain(h, NET_REPAIR, UINT32_MAX);

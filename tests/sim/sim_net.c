@@ -78,6 +78,7 @@ static void arrive(struct sim *s, void *ctx, uint64_t arg)
         return;
     }
     if (!queue_put(&to->queues[p->net], p)) {
+        to->drops += p->net == NET_DATA;
         if (++s->counts.overruns == STORM)
             sim_fail(s, "STORM: %u datagrams dropped at full queues", STORM);
         parcel_unref(p);

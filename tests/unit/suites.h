@@ -15,6 +15,7 @@
     X(frame)                                                                                       \
     X(group)                                                                                       \
     X(journal)                                                                                     \
+    X(load)                                                                                        \
     X(pace)                                                                                        \
     X(parts)                                                                                       \
     X(pull)                                                                                        \

@@ -130,6 +130,9 @@ static size_t ack_example(uint64_t *random, uint8_t *out, size_t room)
                          .stable = number(random),
                          .rel_known = number(random),
                          .active = (uint32_t)property_next(random),
+                         .rate = property_next(random),
+                         .slowest = (uint32_t)property_next(random),
+                         .behind = (uint32_t)property_next(random),
                          .lack_count = (uint16_t)property_below(random, WIRE_ACK_LACKS_MAX + 1)};
 
     for (uint16_t i = 0; i < a.lack_count; i++) {

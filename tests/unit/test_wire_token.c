@@ -302,6 +302,8 @@ static void random_token(uint64_t *random, uint32_t channels, uint32_t ranges)
     token.ring_epoch = (uint32_t)property_next(random);
     token.round = (uint32_t)property_next(random);
     token.active = (uint32_t)property_next(random);
+    token.rate = property_next(random);
+    token.slowest = (uint32_t)property_next(random);
     token.visited = random_bits(random, token.size);
     token.skipped = random_bits(random, token.size);
     token.failed = random_bits(random, token.size);
@@ -315,6 +317,7 @@ static void random_token(uint64_t *random, uint32_t channels, uint32_t ranges)
             .rel_known = property_next(random),
             .rel = property_next(random) >> 2,
             .cached_all = property_next(random),
+            .behind = (uint32_t)property_next(random),
         };
     for (uint32_t i = 0; i < ranges && channels > 0 && token.level == 0; i++) {
         uint64_t from = 1 + property_below(random, 1000);
@@ -448,6 +451,8 @@ START_TEST(a_token_is_laid_out_as_promised)
         4,  0, 0, 0,                      /* round */
         10, 0,                            /* size */
         5,  0, 0, 0,                      /* active */
+        14, 0, 0, 0, 0, 0, 0, 0,          /* rate */
+        15, 0, 0, 0,                      /* slowest */
         1,  0, 1, 0,                      /* channels, ranges */
         1,  2,                            /* visited: 0 and 9 */
         0,  0,                            /* skipped */
@@ -459,6 +464,7 @@ START_TEST(a_token_is_laid_out_as_promised)
         10, 0, 0, 0, 0, 0, 0, 0,          /* rel known */
         11, 0, 0, 0, 0, 0, 0, 0,          /* rel */
         12, 0, 0, 0, 0, 0, 0, 0,          /* cached by all */
+        13, 0, 0, 0,                      /* behind */
         0,  0, 2, 9, 0, 0, 0, 0, 0, 0, 0, /* channel, age, from */
         3,  0, 0, 0, 4, 0, 0, 1,          /* count, lackers: 2, served: 8 */
     };
@@ -467,10 +473,12 @@ START_TEST(a_token_is_laid_out_as_promised)
     token.ring_epoch = 3;
     token.round = 4;
     token.active = 5;
+    token.rate = 14;
+    token.slowest = 15;
     bitmap_set(&token.visited, 0);
     bitmap_set(&token.visited, 9);
     bitmap_set(&token.failed, 3);
-    token.channels[0] = (struct token_channel){6, true, 7, 8, 9, 10, 11, 12};
+    token.channels[0] = (struct token_channel){6, true, 7, 8, 9, 10, 11, 13, 12};
     ck_assert(token_lacks(&token, 0, 2, 9, 11));
     token.ranges[0].age = 2;
     bitmap_set(&token.ranges[0].served, 8);
@@ -508,8 +516,8 @@ START_TEST(of_a_token_that_is_too_long_each_channel_keeps_its_lowest_ranges)
 END_TEST
 
 /* Where the fields of the token below lie. */
-enum { AT_LEVEL = 12, AT_SIZE = 21, AT_CHANNELS = 27, AT_SKIPPED = 33, AT_FAILED = 35 };
-enum { AT_LATE = 41, AT_MAX_SEEN = 42, AT_RANGE = 90, RANGE = 19 };
+enum { AT_LEVEL = 12, AT_SIZE = 21, AT_CHANNELS = 39, AT_SKIPPED = 45, AT_FAILED = 47 };
+enum { AT_LATE = 53, AT_MAX_SEEN = 54, AT_RANGE = 106, RANGE = 19 };
 
 START_TEST(malformed_tokens_are_refused)
 {
