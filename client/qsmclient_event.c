@@ -380,10 +380,28 @@ static int on_grant(struct qsm *q, const Qsm__ToClient *m)
         return 0;
     g->granted = true;
     g->grant += m->grant->bytes;
+    if (g->grant > g->grant_most)
+        g->grant_most = g->grant;
     if (g->grant >= g->needed)
         g->needed = 0;
     q->look_at_starved = true;
     return 0;
+}
+
+/* Whatever was sent before the answer used the grant that is taken back. */
+static int on_revoke(struct qsm *q, const Qsm__ToClient *m)
+{
+    struct qsm_group *g = group_find(q, m->revoke->id);
+    Qsm__Returned returned = QSM__RETURNED__INIT;
+    Qsm__ToDaemon message = QSM__TO_DAEMON__INIT;
+
+    if (g)
+        g->grant = g->grant_most = 0;
+    returned.id = m->revoke->id;
+    returned.serial = m->revoke->serial;
+    message.what_case = QSM__TO_DAEMON__WHAT_RETURNED;
+    message.returned = &returned;
+    return output_control(q, &message);
 }
 
 static int on_completion(struct qsm *q, const Qsm__ToClient *m)
@@ -451,6 +469,7 @@ static int (*const handlers[])(struct qsm *q, const Qsm__ToClient *m) = {
     [QSM__TO_CLIENT__WHAT_STATUS] = on_status,   [QSM__TO_CLIENT__WHAT_GROUPS] = on_groups,
     [QSM__TO_CLIENT__WHAT_REGIONS] = on_regions, [QSM__TO_CLIENT__WHAT_STATS] = on_stats,
     [QSM__TO_CLIENT__WHAT_ERROR] = on_error,     [QSM__TO_CLIENT__WHAT_DROPPED] = on_dropped,
+    [QSM__TO_CLIENT__WHAT_REVOKE] = on_revoke,
 };
 
 static int event_control(struct qsm *q, const struct frame *f)

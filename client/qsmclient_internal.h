@@ -29,7 +29,6 @@ enum { KIND_TO_DAEMON = 1, KIND_TO_CLIENT = 2, KIND_SUBMIT = 3, KIND_DELIVER = 4
 #define OUTPUT_EAGER_BYTES 32768u /* written without waiting for qsm_process */
 #define INPUT_BYTES (256u << 10)
 #define MESSAGE_COST 16u              /* what a message counts of a grant beside its bytes */
-#define NEED_COST_MIN 16384u          /* less fits in what the daemon renews by itself */
 #define HOSTS_MAX 16384               /* names remembered */
 #define POSITIONS_MAX 16384           /* senders remembered per group */
 #define CONTROL_ARENA_MAX (96u << 20) /* a control frame of 4 MiB of small groups, unpacked */
@@ -108,6 +107,7 @@ struct qsm_group {
     unsigned closes;     /* requests to close that are not answered */
     size_t starved_cost; /* of the message that was refused; 0: any will do */
     uint64_t grant;
+    uint64_t grant_most;  /* that it ever was since the last Revoke */
     uint64_t needed;      /* said in a NeedGrant that is not answered */
     uint64_t sent, done;  /* messages submitted on this connection, completed */
     struct token *tokens; /* ring of token_size, token_count from token_first */

@@ -23,16 +23,16 @@ void group_stop_sending(struct qsm *q, struct qsm_group *g)
         TAILQ_REMOVE(&q->feeds, g, feed_next);
     g->starved = g->feeding = false;
     g->granted = false;
-    g->grant = g->needed = 0;
+    g->grant = g->grant_most = g->needed = 0;
     outstanding_add(q, -(int64_t)(g->sent - g->done));
     g->done = g->sent;
 }
 
-/* Says that a message waits that the grant has no room for. Small ones fit in what the daemon
- * renews by itself. */
+/* Says that a message waits that the grant has no room for. What is below a quarter of it fits in
+ * what the daemon renews by itself. */
 static void need_grant(struct qsm *q, struct qsm_group *g, size_t cost)
 {
-    if (cost < NEED_COST_MIN || cost <= g->needed)
+    if (cost < g->grant_most / 4 || cost <= g->needed)
         return;
     if (output_need(q, g->id, cost) == 0)
         g->needed = cost;

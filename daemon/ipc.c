@@ -318,6 +318,14 @@ static void accept_all(struct ipc *ipc, uint64_t end_us)
 
 /* ---- input */
 
+/* A buffer that a large message needed is not kept for the small ones. */
+static void shrink(struct peer *p)
+{
+    free(p->in);
+    p->in = NULL;
+    p->in_size = p->in_start = p->in_end = 0;
+}
+
 /* Room behind what is there, for the rest of a frame that wants so many bytes in all. */
 static void make_room(struct peer *p, size_t wants)
 {
@@ -326,12 +334,8 @@ static void make_room(struct peer *p, size_t wants)
 
     if (count == 0) {
         p->in_start = p->in_end = 0;
-        /* A buffer that a large message needed is not kept for the small ones. */
-        if (p->in_size > INPUT_BYTES && size == INPUT_BYTES) {
-            free(p->in);
-            p->in = NULL;
-            p->in_size = 0;
-        }
+        if (p->in_size > INPUT_BYTES && size == INPUT_BYTES)
+            shrink(p);
     } else if (p->in_start > 0 && (p->in_end == p->in_size || p->in_start + size > p->in_size)) {
         memmove(p->in, p->in + p->in_start, count);
         p->in_start = 0;
@@ -407,6 +411,8 @@ static void serve(struct peer *p, uint64_t *work)
     }
     if (!p->readable_now) {
         set_input(p, INPUT_IDLE);
+        if (count == 0 && p->in_size > INPUT_BYTES)
+            shrink(p);
         return;
     }
     make_room(p, wants);

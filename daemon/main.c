@@ -86,6 +86,8 @@ static void make_session(struct daemon *d)
         .clients_max = d->conf.client_clients_max,
         .connections_per_uid = d->conf.client_connections_per_uid,
         .groups_per_client = d->conf.client_groups_per_client,
+        .grant_bytes = d->conf.client_grant_bytes,
+        .grant_bytes_all = d->conf.client_grant_bytes_all,
         .version = QSM_VERSION,
         .trace = d->trace != NULL,
         .shell_counters = counters_of_shell,

@@ -151,6 +151,11 @@ struct session *session_new(const struct session_config *config)
     TAILQ_INIT(&s->waiting);
     TAILQ_INIT(&s->pending);
     TAILQ_INIT(&s->lingering);
+    TAILQ_INIT(&s->wanting);
+    TAILQ_INIT(&s->large);
+    TAILQ_INIT(&s->leaving);
+    purse_init(&s->purse, config->grant_bytes_all);
+    s->serve_round = 1;
     return s;
 }
 
@@ -217,6 +222,8 @@ struct client *session_connect(struct session *s, uid_t uid, pid_t pid, uint64_t
     c->uid = uid;
     c->pid = pid;
     TAILQ_INIT(&c->dirty);
+    TAILQ_INIT(&c->sending);
+    purse_init(&c->purse, s->config.grant_bytes);
     LIST_INIT(&c->requests);
     TAILQ_INSERT_TAIL(&s->clients, c, all);
     s->client_count++;
@@ -317,10 +324,15 @@ static int on_ask(struct client *c, const Qsm__ToDaemon *m)
     return info_answer(c, m->ask);
 }
 
+static int on_returned(struct client *c, const Qsm__ToDaemon *m)
+{
+    return grant_returned(c, m->returned);
+}
+
 static int (*const handlers[])(struct client *c, const Qsm__ToDaemon *m) = {
     [QSM__TO_DAEMON__WHAT_HELLO] = on_hello, [QSM__TO_DAEMON__WHAT_OPEN] = on_open,
     [QSM__TO_DAEMON__WHAT_CLOSE] = on_close, [QSM__TO_DAEMON__WHAT_HOLD] = on_hold,
-    [QSM__TO_DAEMON__WHAT_ASK] = on_ask,
+    [QSM__TO_DAEMON__WHAT_ASK] = on_ask,     [QSM__TO_DAEMON__WHAT_RETURNED] = on_returned,
 };
 
 static int receive_control(struct client *c, const struct frame *f)
@@ -366,6 +378,10 @@ long session_receive(struct client *c, const uint8_t *bytes, size_t count, uint6
     while (!error && done < RECEIVE_QUANTUM_BYTES) {
         struct frame f;
         long size = frame_parse(bytes + done, count - done, &f);
+        if (size == 0 && grant_too_long(c, bytes + done, count - done)) {
+            c->frames++;
+            error = client_fail(c, -EDQUOT, "is longer than all that was granted", "Submit");
+        }
         /* Answers do not pile up for a client that asks and does not read: it is taken up again
          * when it has read. */
         if (size == 0 || c->out.bytes > c->s->config.queue_bytes)
@@ -377,6 +393,8 @@ long session_receive(struct client *c, const uint8_t *bytes, size_t count, uint6
                                 "head of the frame");
             break;
         }
+        if (f.kind == KIND_SUBMIT && grant_stalls(c, &f))
+            break;
         error = receive_frame(c, &f);
         done += (size_t)size;
     }
@@ -413,6 +431,7 @@ struct client *session_next(struct session *s, bool *ret_close)
     struct client *c;
 
     tell_admission(s);
+    grants_serve(s);
     while ((c = TAILQ_FIRST(&s->fresh))) {
         feed_tell(c);
         out_cut(c);
@@ -427,7 +446,7 @@ struct client *session_next(struct session *s, bool *ret_close)
 
 uint64_t session_deadline(const struct session *s)
 {
-    uint64_t at = locals_deadline(s);
+    uint64_t at = locals_deadline(s), grants_at = grants_deadline(s);
     const struct client *c;
 
     TAILQ_FOREACH (c, &s->waiting, waiting) {
@@ -436,7 +455,7 @@ uint64_t session_deadline(const struct session *s)
         if ((oldest == 0 || !c->aged) && due < at)
             at = due;
     }
-    return at;
+    return grants_at < at ? grants_at : at;
 }
 
 /* The client did not read for too long: subscriptions with something in its output end. */
@@ -462,5 +481,6 @@ void session_expire(struct session *s, uint64_t now_us)
             client_age(c);
     }
     locals_expire(s);
+    grants_expire(s);
     session_work(s);
 }

@@ -22,9 +22,11 @@ struct session_config {
     uint32_t clients_max;
     uint32_t connections_per_uid;
     uint32_t groups_per_client;
-    const char *version; /* not owned */
-    const char *host;    /* name of this host, not owned; NULL: as the CMS knows it */
-    bool trace;          /* the shell's trace upcall is on */
+    uint64_t grant_bytes;     /* what one client may have granted or queued, half of it large */
+    uint64_t grant_bytes_all; /* what all clients together may */
+    const char *version;      /* not owned */
+    const char *host;         /* name of this host, not owned; NULL: as the CMS knows it */
+    bool trace;               /* the shell's trace upcall is on */
     /* Counters and facts of the shell for `status` and `stats`: calls emit for each. */
     void (*shell_counters)(void *ctx, void (*emit)(void *to, const char *name, uint64_t value),
                            void *to);

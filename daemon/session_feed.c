@@ -1,7 +1,7 @@
 /* session_feed: messages on their way to the core. Each client has a queue per group, as long as
- * was granted to it, so that no group blocks another on one connection; the core pulls from the
- * queues of a group in turn, as late as it can. Grants are renewed as messages leave; each accepted
- * message gets exactly one completion (S14), told cumulatively per client and group. */
+ * was granted to it (session_grant), so that no group blocks another on one connection; the core
+ * pulls from the queues of a group in turn, as late as it can. Each accepted message gets exactly
+ * one completion (S14), told cumulatively per client and group. */
 #include "session_internal.h"
 
 #include <assert.h>
@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define QUEUE_ROOM_KEPT 64u /* an empty queue gives more back */
+
 /* ---- what there is to tell */
 
-static void feed_dirty(struct use *u)
+void feed_dirty(struct use *u)
 {
     if (!u->client || u->is_dirty || (!u->send && !u->refused))
         return;
@@ -36,32 +38,17 @@ static void completion_tell(struct use *u, uint64_t up_to, const char *lost)
     out_control(u->client, &m);
 }
 
-/* Bytes to grant: up to the target, in steps of a quarter; or a large message, alone. */
-static uint64_t grant_due(const struct use *u)
-{
-    uint64_t outstanding = u->credit + u->queue_cost;
-    if (!u->send)
-        return 0;
-    if (u->need > u->credit && u->queue_count == 0)
-        return u->need - u->credit;
-    if (outstanding >= u->target)
-        return 0;
-    uint64_t room = u->target - outstanding;
-    return room >= u->target / 4 || u->grant_now ? room : 0;
-}
-
 static void grant_tell(struct use *u)
 {
-    uint64_t bytes = grant_due(u);
-    if (bytes == 0 && !u->grant_now)
+    grant_decide(u->client->s, u);
+    grant_revoke_tell(u);
+    if (u->untold == 0 && !u->grant_now)
         return;
-    u->grant_now = false;
-    u->credit += bytes;
-    if (u->credit >= u->need)
-        u->need = 0;
     Qsm__Grant g = QSM__GRANT__INIT;
     g.id = u->id;
-    g.bytes = bytes;
+    g.bytes = u->untold;
+    u->untold = 0;
+    u->grant_now = false;
     Qsm__ToClient m = QSM__TO_CLIENT__INIT;
     m.what_case = QSM__TO_CLIENT__WHAT_GRANT;
     m.grant = &g;
@@ -76,7 +63,7 @@ void feed_tell(struct client *c)
         u->is_dirty = false;
         completion_tell(u, u->settled, NULL);
         grant_tell(u);
-        use_release(u);
+        use_release(c->s, u);
     }
 }
 
@@ -96,7 +83,7 @@ static void queue_push(struct use *u, const struct queued *q)
         u->queue_room = room;
     }
     u->queue[(u->queue_first + u->queue_count++) & (u->queue_room - 1)] = *q;
-    u->queue_cost += q->bytes + MESSAGE_COST;
+    u->queue_cost += q->cost;
     l->queued++;
     if (!u->is_ready) {
         u->is_ready = true;
@@ -111,35 +98,23 @@ static struct queued queue_pop(struct use *u)
     struct queued q = u->queue[u->queue_first];
     u->queue_first = (u->queue_first + 1) & (u->queue_room - 1);
     u->queue_count--;
-    u->queue_cost -= q.bytes + MESSAGE_COST;
+    u->queue_cost -= q.cost;
     u->local->queued--;
-    if (u->queue_count == 0) {
-        TAILQ_REMOVE(&u->local->ready, u, ready);
-        u->is_ready = false;
+    if (u->queue_count > 0)
+        return q;
+    TAILQ_REMOVE(&u->local->ready, u, ready);
+    u->is_ready = false;
+    if (u->queue_room > QUEUE_ROOM_KEPT) {
+        free(u->queue);
+        u->queue = NULL;
+        u->queue_room = u->queue_first = 0;
     }
     return q;
 }
 
-/* The client could not refill the queue in time: it may send more at once, while there is some. */
-static void target_raise(struct session *s, struct use *u)
-{
-    if (!u->send || u->credit >= u->target / 4 || u->target >= GRANT_BYTES_MAX ||
-        s->granted_extra + u->target > GRANT_EXTRA_MAX)
-        return;
-    s->granted_extra += u->target;
-    u->target *= 2;
-}
-
-static void target_reset(struct session *s, struct use *u)
-{
-    if (u->target > GRANT_BYTES)
-        s->granted_extra -= u->target - GRANT_BYTES;
-    u->target = GRANT_BYTES;
-}
-
 void feed_begin(struct use *u)
 {
-    u->target = GRANT_BYTES;
+    grants_open(u->client->s, u);
     u->grant_now = true;
     feed_dirty(u);
 }
@@ -149,18 +124,18 @@ void feed_end(struct use *u)
     struct session *s = u->client->s;
     assert(u->send);
     u->send = false;
-    u->need = u->credit = 0;
     u->local->senders--;
-    target_reset(s, u);
+    grants_close(s, u);
     local_touch(s, u->local);
 }
 
-void feed_done(struct use *u)
+void feed_done(struct session *s, struct use *u)
 {
     while (u->queue_count > 0) {
         struct queued q = queue_pop(u);
         buf_unref(q.body);
     }
+    grant_count(s, u);
     free(u->queue);
 }
 
@@ -187,7 +162,7 @@ static void settle(struct session *s, struct use *u, uint64_t count, const char 
     } else {
         feed_dirty(u);
     }
-    use_release(u);
+    use_release(s, u);
 }
 
 static void run_add(struct local *l, struct use *u, uint64_t number)
@@ -217,6 +192,8 @@ static void run_add(struct local *l, struct use *u, uint64_t number)
 /* Settles the messages of l up to number. */
 static void settle_up_to(struct session *s, struct local *l, uint64_t number, const char *lost)
 {
+    if (l->hand.use && number >= l->hand.number)
+        grant_left(s, l);
     while (l->run_count > 0) {
         struct run *r = &l->runs[l->run_first];
         if (number < r->first)
@@ -254,6 +231,7 @@ static void lose_queue(struct session *s, struct use *u, const char *reason)
         struct queued q = queue_pop(u);
         buf_unref(q.body);
     }
+    grant_count(s, u);
     u->pulled += count;
     settle(s, u, count, reason);
 }
@@ -276,6 +254,8 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
     struct local *l = local_of(s, group);
     struct use *u = l ? TAILQ_FIRST(&l->ready) : NULL;
 
+    if (l)
+        grant_left(s, l); /* the core asks for the next when it is done with one */
     if (!u)
         return false;
     struct queued q = queue_pop(u);
@@ -283,11 +263,15 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
         TAILQ_REMOVE(&l->ready, u, ready);
         TAILQ_INSERT_TAIL(&l->ready, u, ready);
     } else {
-        target_raise(s, u);
+        grant_raise(s, u);
     }
     u->pulled++;
     run_add(l, u, number);
-    if (u->client && grant_due(u) > 0)
+    if (q.cost > 0 && q.bytes > LEAVING_BYTES)
+        grant_leaving(s, l, u, &q, number);
+    else if (q.cost > 0)
+        grant_count(s, u);
+    if (u->client && grant_due(u))
         feed_dirty(u);
     if (session_traced(s)) {
         session_trace(s, "pull c=%llu k=%llu g=%s n=%llu", (unsigned long long)u->conn,
@@ -316,8 +300,9 @@ static int submit_check(struct client *c, const Qsm__Submit *m, size_t payload_b
     return 0;
 }
 
+/* cost: what is freed when the message leaves. */
 static void accept_message(struct client *c, struct use *u, struct buf *body, const uint8_t *data,
-                           uint32_t bytes)
+                           uint32_t bytes, uint32_t cost)
 {
     struct session *s = c->s;
     u->accepted++;
@@ -332,24 +317,65 @@ static void accept_message(struct client *c, struct use *u, struct buf *body, co
         settle(s, u, 1, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
         return;
     }
-    u->credit -= bytes + MESSAGE_COST;
-    struct queued q = {.body = buf_ref(body), .data = data, .bytes = bytes};
+    struct queued q = {.body = buf_ref(body), .data = data, .bytes = bytes, .cost = cost};
     queue_push(u, &q);
 }
 
-static int submit_messages(struct client *c, const Qsm__Submit *m, struct buf *body)
+/* What the client may still send to u's group, as far as it knows. */
+static uint64_t allowed(const struct use *u)
 {
-    const uint8_t *data = body->data;
-    for (size_t i = 0; i < m->n_group; i++) {
+    return u->revoke ? u->old : u->credit - u->untold;
+}
+
+static void spend(struct use *u, uint64_t cost)
+{
+    uint64_t *from = u->revoke ? &u->old : &u->credit;
+    *from -= cost;
+    u->client->allowed -= cost;
+    if (u->revoke)
+        u->client->revoked -= cost;
+}
+
+/* How many messages from the i-th on share one copy, and what they count: those to the same group
+ * as long as they are few bytes, so that what has left pins little of what has not. */
+static size_t submit_run(const struct use *u, const Qsm__Submit *m, size_t i, uint64_t *ret_bytes)
+{
+    uint64_t bytes = 0, may = allowed(u);
+    size_t n = 0;
+    for (; i + n < m->n_group && m->group[i + n] == m->group[i]; n++) {
+        uint64_t more = bytes + m->bytes[i + n];
+        if (!u->refused && more + (n + 1) * MESSAGE_COST > may)
+            break;
+        if (n > 0 && more > RUN_BYTES)
+            break;
+        bytes = more;
+    }
+    *ret_bytes = bytes;
+    return n;
+}
+
+static int submit_messages(struct client *c, const Qsm__Submit *m, const uint8_t *data)
+{
+    for (size_t i = 0, n; i < m->n_group; i += n) {
         struct use *u = use_find(c, m->group[i]);
-        uint32_t bytes = m->bytes[i];
+        uint64_t bytes;
         if (!u || (!u->send && !u->refused))
             return client_fail(c, -EBADF, "is not open to send", "Submit.group[%zu] = %u", i,
                                m->group[i]);
-        if (!u->refused && (uint64_t)bytes + MESSAGE_COST > u->credit)
+        n = submit_run(u, m, i, &bytes);
+        if (n == 0)
             return client_fail(c, -EDQUOT, "is more than was granted for the group",
-                               "Submit.bytes[%zu] = %u", i, bytes);
-        accept_message(c, u, body, data, bytes);
+                               "Submit.bytes[%zu] = %u", i, m->bytes[i]);
+        /* The one copy. */
+        struct buf *body = buf_copy(data, bytes);
+        const uint8_t *at = body->data;
+        uint64_t cost = bytes + n * MESSAGE_COST;
+        if (!u->refused)
+            spend(u, cost);
+        for (size_t k = i; k < i + n; at += m->bytes[k++])
+            accept_message(c, u, body, at, m->bytes[k], k + 1 == i + n ? (uint32_t)cost : 0);
+        buf_unref(body);
+        grant_count(c->s, u);
         data += bytes;
     }
     return 0;
@@ -364,8 +390,8 @@ static int submit_needs(struct client *c, const Qsm__Submit *m)
             return client_fail(c, -EBADF, "is not open to send", "Submit.need[%zu].id", i);
         if (n->bytes > MESSAGE_MAX + MESSAGE_COST)
             return client_fail(c, -EMSGSIZE, "is above 16 MiB + 16", "Submit.need[%zu].bytes", i);
-        u->need = u->refused ? 0 : n->bytes;
-        if (grant_due(u) > 0)
+        u->need = u->refused || n->bytes <= u->credit ? 0 : n->bytes;
+        if (grant_due(u))
             feed_dirty(u);
     }
     return 0;
@@ -385,9 +411,6 @@ int feed_submit(struct client *c, const struct frame *f)
     int error = submit_check(c, m, f->payload_bytes);
     if (error)
         return error;
-    /* The one copy: all messages of the frame share it. */
-    struct buf *body = buf_copy(f->payload, f->payload_bytes);
-    error = submit_messages(c, m, body);
-    buf_unref(body);
+    error = submit_messages(c, m, f->payload);
     return error ? error : submit_needs(c, m);
 }

@@ -241,6 +241,7 @@ static void refuse(struct session *s, struct local *l, unsigned modes, int error
     if (modes & NODE_SEND) {
         TAILQ_FOREACH (u, &l->uses, of_local) {
             if (u->send) {
+                u->client->lapsed += u->credit + u->old; /* may be on its way */
                 feed_end(u);
                 u->refused = true;
             }
@@ -251,7 +252,7 @@ static void refuse(struct session *s, struct local *l, unsigned modes, int error
         waiters_end(l, WAIT_SEND, error, reason);
     }
     TAILQ_FOREACH_SAFE (u, &l->uses, of_local, next)
-        use_release(u);
+        use_release(s, u);
     local_touch(s, l);
 }
 
@@ -312,7 +313,8 @@ void locals_done(struct session *s)
         for (int kind = WAIT_RECV; kind <= WAIT_GONE; kind++)
             waiters_end(l, (enum wait_kind)kind, -ESHUTDOWN, "the daemon stops");
         TAILQ_FOREACH_SAFE (u, &l->uses, of_local, next) {
-            feed_done(u);
+            grant_left(s, l);
+            feed_done(s, u);
             free(u);
         }
         local_free(s, l);

@@ -229,10 +229,17 @@ static struct session_gauges gauges(const struct session *s)
         .clients_max = s->config.clients_max,
         .client_groups = s->use_count,
         .client_output_bytes_cap = s->config.queue_bytes,
-        .client_granted_extra = s->granted_extra,
+        .client_granted_extra = s->purse.extra,
         .client_granted_extra_max = GRANT_EXTRA_MAX,
+        .client_granted = s->purse.used[GRANT_SMALL],
+        .client_granted_max = s->purse.max[GRANT_SMALL],
+        .client_granted_large = s->purse.used[GRANT_LARGE],
+        .client_granted_large_max = s->purse.max[GRANT_LARGE],
     };
     const struct client *c;
+    const struct use *u;
+    TAILQ_FOREACH (u, &s->wanting, wanting)
+        g.client_grants_waiting++;
     TAILQ_FOREACH (c, &s->waiting, waiting)
         g.client_output_bytes += c->out.bytes;
     return g;

@@ -1,7 +1,7 @@
 /* session_internal: what the files of session share. session.c has the connections and the turn;
  * session_group.c what the clients together want of each of the node's groups, and subscriptions;
- * session_feed.c messages on their way to the core, grants and completions; session_out.c the
- * output of a client; session_info.c the questions.
+ * session_feed.c messages on their way to the core and completions; session_grant.c how much of
+ * them clients may have here; session_out.c the output of a client; session_info.c the questions.
  *
  * Upcalls of the core only note: whatever then has to be asked of the node waits on the list of
  * pending groups until a call of the shell that brings the time (session_work). */
@@ -26,9 +26,14 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define BLOCKS_SPARE_MAX 32u /* empty blocks kept for the next client that needs one */
 #define GRANT_BYTES 65536u
 #define GRANT_BYTES_MAX (1u << 20)  /* of a feed that is emptied before its client can refill it */
-#define GRANT_EXTRA_MAX (32u << 20) /* all that is granted above GRANT_BYTES each */
-#define MESSAGE_COST 16u            /* what a message counts beside its bytes */
-#define LINGER_US 60000000u         /* a group stays open to send after its last sender */
+#define GRANT_EXTRA_MAX (32u << 20) /* all that is granted above each feed's share */
+#define GRANT_LEAST 1024u      /* a share below it is none: every message has to be asked for */
+#define GRANT_KEPT_US 1000000u /* a grant for a large message is not taken back before */
+#define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
+#define RUN_BYTES 16384u       /* messages to one group that share a copy */
+#define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
+#define MESSAGE_COST 16u       /* what a message counts beside its bytes */
+#define LINGER_US 60000000u    /* a group stays open to send after its last sender */
 #define SUBMIT_ARENA_MAX (256u << 10)
 #define CONTROL_ARENA_MAX (16u << 20)
 #define SCRATCH_ARENA_MAX (64u << 20)
@@ -51,6 +56,9 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(subscriptions_begun, "subscriptions that got their first view")                              \
     X(completions_stable, "messages of clients that completed as stable")                          \
     X(completions_lost, "messages of clients whose end is unknown")                                \
+    X(grants_waited, "times a feed had to wait for a grant since a sum was short")                 \
+    X(grants_revoked, "unused grants taken back since a sum was short")                            \
+    X(submits_stalled, "times a client was not read from, since it used a revoked grant")          \
     X(client_output_bytes_max, "most that ever waited for one client, bytes")
 
 /* X(name, what it shows): values, not counts */
@@ -60,8 +68,13 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(client_groups, "groups that clients have open, each client's counted")                       \
     X(client_output_bytes, "output that waits, all clients together, bytes")                       \
     X(client_output_bytes_cap, "cap on the output of one client: queue_bytes")                     \
-    X(client_granted_extra, "bytes granted above 64 KiB a feed")                                   \
-    X(client_granted_extra_max, "cap on them")
+    X(client_granted_extra, "bytes granted above a feed's share, since it was emptied too fast")   \
+    X(client_granted_extra_max, "cap on them")                                                     \
+    X(client_granted, "bytes that clients have granted or queued, large messages apart")           \
+    X(client_granted_max, "cap on them: half of grant_bytes_all")                                  \
+    X(client_granted_large, "the same for what is larger than a feed's share")                     \
+    X(client_granted_large_max, "cap on them: half of grant_bytes_all")                            \
+    X(client_grants_waiting, "feeds that wait for a grant since a sum is short")
 
 struct session_stats {
 #define X(name, text) uint64_t name;
@@ -105,6 +118,19 @@ struct queued {
     struct buf *body; /* a reference */
     const uint8_t *data;
     uint32_t bytes;
+    uint32_t cost; /* what is freed with it: of the last in its body, that of all in it */
+};
+
+/* Which half of a sum: what every feed has, or what goes beyond it. */
+enum grant_kind { GRANT_SMALL, GRANT_LARGE, GRANT_KINDS };
+
+/* What one client has granted, queued or half given to the core; or all of them. */
+struct purse {
+    uint64_t used[GRANT_KINDS];
+    uint64_t max[GRANT_KINDS];
+    uint64_t extra;                 /* sum of the feeds' */
+    uint32_t senders;               /* feeds that are open */
+    uint64_t short_in[GRANT_KINDS]; /* round of grants_serve in which nothing more was found */
 };
 
 /* Consecutive numbers of a group that belong to one client. */
@@ -122,7 +148,7 @@ struct use {
     uint32_t id;           /* the client's */
     bool listed;           /* in by_id of the client */
     UT_hash_handle hh;
-    TAILQ_ENTRY(use) of_local, sub, ready, dirty;
+    TAILQ_ENTRY(use) of_local, sub, ready, dirty, sending, wanting, large_entry;
 
     bool recv, viewed, no_echo; /* viewed: the subscription has begun */
     bool rejoining;             /* the next view begins it again, after an expulsion */
@@ -135,9 +161,18 @@ struct use {
     struct queued *queue;    /* ring, a power of two */
     uint32_t queue_first, queue_count, queue_room;
     uint64_t credit;     /* bytes that the client may still send */
+    uint64_t untold;     /* of them, those that it does not know of yet */
+    uint64_t old;        /* bytes of a revoked grant that it may still use, until it answers */
+    uint64_t revoke;     /* serial of the Revoke that is not answered; 0: none */
     uint64_t queue_cost; /* bytes that the queue counts */
-    uint64_t target;     /* credit and queue are renewed up to this */
-    uint64_t need;       /* the client waits to send a message that counts so much; 0: none */
+    uint64_t leaving;    /* the same of the message that the core has in hand */
+    uint64_t limit;      /* credit and queue are renewed up to this: the share and extra */
+    uint64_t extra;
+    uint64_t need; /* the client waits to send a message that counts so much; 0: none */
+    uint64_t counted[GRANT_KINDS];            /* in the purses */
+    uint64_t large_us;                        /* when it was last granted beyond its limit */
+    bool revoke_now;                          /* the Revoke is not told yet */
+    bool wants, is_large;                     /* on the lists */
     uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
     uint64_t base; /* what the client calls its first message is base + 1 */
 };
@@ -182,11 +217,16 @@ struct local {
     uint64_t serial; /* deliveries so far */
     uint32_t receivers, senders;
     uint64_t queued; /* messages in the queues of all uses */
+    struct {         /* a message that may not be in packets as a whole yet; use NULL: none */
+        struct use *use;
+        struct buf *body; /* a reference */
+        uint64_t number;
+    } hand;
     struct use_list uses, subs, ready;
     struct run *runs; /* ring, a power of two */
     size_t run_first, run_count, run_room;
     LIST_HEAD(, waiter) waiters;
-    TAILQ_ENTRY(local) pending, lingering;
+    TAILQ_ENTRY(local) pending, lingering, leaving_entry;
 };
 
 struct segment {
@@ -244,6 +284,11 @@ struct client {
     struct output out;
     struct batch batch;
     struct use_list dirty; /* uses with a completion or a grant to tell */
+    struct use_list sending;
+    struct purse purse;
+    uint64_t allowed; /* bytes that it may still send: credit and old of all its uses */
+    uint64_t revoked; /* of them, old */
+    uint64_t lapsed;  /* what it was allowed in groups that were refused since */
     LIST_HEAD(, request) requests;
     uint32_t *names_told; /* node ids, ascending */
     uint32_t names_count, names_room;
@@ -259,7 +304,14 @@ struct session {
     uint32_t told_node_id; /* clients were told this one */
     uint64_t connections;
     uint32_t client_count, use_count;
-    uint64_t granted_extra;
+    struct purse purse;      /* of all clients, those that are gone too */
+    struct use_list wanting; /* a grant, first come first */
+    struct use_list large;   /* have a grant beyond their share, the oldest first */
+    uint64_t serve_round, retry_us;
+    bool freed;   /* since the last round */
+    bool stalled; /* a client is not read from */
+    bool leaving_look;
+    TAILQ_HEAD(, local) leaving;
     struct client_list clients, fresh, waiting;
     struct local *by_name;
     struct local **by_handle;
@@ -300,7 +352,7 @@ int request_hold(struct client *c, const Qsm__Hold *m);
 void waiters_end(struct local *l, enum wait_kind kind, int error, const char *text);
 struct use *use_find(struct client *c, uint32_t id); /* NULL: none */
 /* Frees u once it is closed and nothing of it is left. */
-void use_release(struct use *u);
+void use_release(struct session *s, struct use *u);
 /* The connection is gone: ends all that it has to do with groups, telling nobody. */
 void client_leave(struct client *c);
 
@@ -329,7 +381,39 @@ void subscription_end(struct use *u, enum end_why why, bool rejoined);
 void subscription_drop(struct use *u);
 void subscription_deliver(void *ctx, const struct delivery *d);
 
+/* ---- session_grant.c */
+/* Counts what u has anew, after its credit, queue or limit has changed. */
+void grant_count(struct session *s, struct use *u);
+/* u's client is gone, what it has queued is not. */
+void grant_orphan(struct use *u);
+void grants_open(struct session *s, struct use *u);  /* to send */
+void grants_close(struct session *s, struct use *u); /* nothing is granted any more */
+/* Whether the client should get more for u; when there is room. */
+bool grant_due(const struct use *u);
+/* Gives it, or puts u in line. */
+void grant_decide(struct session *s, struct use *u);
+/* The client could not refill the queue in time: it may send more at once, while there is some. */
+void grant_raise(struct session *s, struct use *u);
+/* Gives to those in line what has become free. */
+void grants_serve(struct session *s);
+uint64_t grants_deadline(const struct session *s);
+void grants_expire(struct session *s);
+void purse_init(struct purse *p, uint64_t bytes);
+/* Says what was taken back, before grants that came later. */
+void grant_revoke_tell(struct use *u);
+int grant_returned(struct client *c, const Qsm__Returned *m);
+/* The core has the message in hand, or no more. */
+void grant_leaving(struct session *s, struct local *l, struct use *u, const struct queued *q,
+                   uint64_t number);
+void grant_left(struct session *s, struct local *l);
+/* Whether a frame of messages has to wait: it may use a grant that was taken back, and there is no
+ * room for that. */
+bool grant_stalls(struct client *c, const struct frame *f);
+/* Whether bytes are the start of a frame that is longer than all that the client may send. */
+bool grant_too_long(const struct client *c, const uint8_t *bytes, size_t count);
+
 /* ---- session_feed.c */
+void feed_dirty(struct use *u); /* there is something to tell of u */
 int feed_submit(struct client *c, const struct frame *f);
 bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret);
 void feed_stable(void *ctx, uint32_t group, uint64_t number, bool lost);
@@ -340,7 +424,7 @@ void feed_begin(struct use *u); /* opened to send: the first grant */
 void feed_end(struct use *u);   /* closed to send: what was accepted still goes out */
 /* Writes completions and grants that are due. */
 void feed_tell(struct client *c);
-void feed_done(struct use *u);
+void feed_done(struct session *s, struct use *u);
 
 /* ---- session_out.c */
 void out_control(struct client *c, const Qsm__ToClient *m);

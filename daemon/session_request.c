@@ -117,7 +117,7 @@ static void use_list(struct client *c, struct use *u, uint32_t id)
     c->s->use_count++;
 }
 
-void use_release(struct use *u)
+void use_release(struct session *s, struct use *u)
 {
     struct local *l = u->local;
 
@@ -125,21 +125,22 @@ void use_release(struct use *u)
         return;
     if (u->listed)
         use_unlist(u);
-    feed_done(u);
+    feed_done(s, u);
     TAILQ_REMOVE(&l->uses, u, of_local);
     free(u);
 }
 
 /* u's client is gone, or calls another group by its id: nothing can be told any more. */
-static void use_orphan(struct use *u)
+static void use_orphan(struct session *s, struct use *u)
 {
     if (u->listed)
         use_unlist(u);
     if (u->is_dirty)
         TAILQ_REMOVE(&u->client->dirty, u, dirty);
     u->is_dirty = false;
+    grant_orphan(u);
     u->client = NULL;
-    use_release(u);
+    use_release(s, u);
 }
 
 static struct use *use_of_client(struct local *l, const struct client *c)
@@ -164,7 +165,7 @@ static struct use *use_get(struct client *c, const Qsm__OpenGroup *g, size_t i)
             return NULL;
         }
         struct local *old = u->local;
-        use_orphan(u);
+        use_orphan(c->s, u);
         local_touch(c->s, old);
         u = NULL;
     }
@@ -284,7 +285,7 @@ static void use_close(struct use *u, bool recv, bool send)
         if (u->send)
             feed_end(u);
     }
-    use_release(u);
+    use_release(s, u);
     local_touch(s, l);
 }
 
@@ -386,6 +387,6 @@ void client_leave(struct client *c)
         if (u->send)
             feed_end(u);
         local_touch(c->s, l);
-        use_orphan(u);
+        use_orphan(c->s, u);
     }
 }

@@ -218,8 +218,8 @@ void rig_turn(const struct client *sleeper)
 Qsm__ToClient *heard(const struct client *c, Qsm__ToClient__WhatCase what, unsigned i)
 {
     for (size_t k = 0; k < told_count; k++) {
-        if (told[k].client == c && told[k].control && told[k].control->what_case == what &&
-            i-- == 0)
+        if (told[k].client == c && told[k].control &&
+            (what == WHAT(_NOT_SET) || told[k].control->what_case == what) && i-- == 0)
             return told[k].control;
     }
     return NULL;
@@ -418,6 +418,8 @@ struct session_config config_default(void)
                                    .clients_max = 8,
                                    .connections_per_uid = 6,
                                    .groups_per_client = 8192,
+                                   .grant_bytes = 256u << 20,
+                                   .grant_bytes_all = 1u << 30,
                                    .version = "1.0",
                                    .host = "here",
                                    .trace_line = trace_line};

@@ -60,7 +60,8 @@ void rig_turn(const struct client *sleeper);
 void rig_take(struct client *c); /* one client reads all there is */
 void rig_forget(void);
 void rig_parse(struct client *c, const uint8_t *bytes, size_t count);
-/* The i-th control message of a kind, or data frame, that c heard; NULL: none. */
+/* The i-th control message of a kind (WHAT(_NOT_SET): of any), or data frame, that c heard; NULL:
+ * none. */
 Qsm__ToClient *heard(const struct client *c, Qsm__ToClient__WhatCase what, unsigned i);
 const struct told *delivered(const struct client *c, unsigned i);
 const char *error_of(const struct client *c); /* "where: what" of an IpcError, or "" */

@@ -23,6 +23,7 @@
     X(region)                                                                                      \
     X(session)                                                                                     \
     X(session_data)                                                                                \
+    X(session_grant)                                                                               \
     X(store)                                                                                       \
     X(suspect)                                                                                     \
     X(timer)                                                                                       \
