@@ -107,12 +107,10 @@ void connection_lost(struct qsm *q, const char *why)
         q->ask.done = true;
     }
     HASH_ITER (hh, q->by_name, g, next) {
-        g->closes = 0;
+        g->closes = g->send_closes = 0;
         if (g->sent > g->done)
             q->unknown = true;
-        event_complete(q, g, UINT64_MAX, -ENOTCONN, "the daemon went away");
-        group_stop_sending(q, g);
-        g->sent = g->done = 0; /* a new connection counts from 1 */
+        group_give_up(q, g, -ENOTCONN, "the daemon went away");
         if (g->live)
             event_end_local(q, g, QSM_END_DISCONNECTED);
         if (g->leaving && group_find(q, g->id) == g)

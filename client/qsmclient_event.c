@@ -250,6 +250,15 @@ static int on_hello(struct qsm *q, const Qsm__ToClient *m)
     return 0;
 }
 
+static void open_failed(struct qsm *q, struct qsm_group *g, const struct request *r,
+                        const char *text)
+{
+    g->mode &= ~r->mode;
+    (void)group_close(q, g, r->mode);
+    if (r->mode & QSM_SEND)
+        group_give_up(q, g, r->error, text);
+}
+
 static void open_result(struct qsm *q, const struct request *r, const char *text)
 {
     for (size_t i = 0; i < r->count; i++) {
@@ -257,7 +266,7 @@ static void open_result(struct qsm *q, const struct request *r, const char *text
         if (!g)
             continue;
         if (r->error < 0)
-            g->mode &= ~r->mode;
+            open_failed(q, g, r, text);
         q->calls++;
         if (!q->callbacks.opened)
             continue;
@@ -275,6 +284,7 @@ static void close_result(struct qsm *q, const struct request *r)
             continue;
         assert(g->closes > 0);
         g->closes--;
+        g->send_closes -= (r->mode & QSM_SEND) != 0;
         if (g->closes == 0 && g->leaving && !g->live)
             group_bury(q, g);
     }
@@ -376,7 +386,7 @@ static int on_grant(struct qsm *q, const Qsm__ToClient *m)
 {
     struct qsm_group *g = group_find(q, m->grant->id);
 
-    if (!g)
+    if (!g || g->send_closes > 0)
         return 0;
     g->granted = true;
     g->grant += m->grant->bytes;
@@ -408,8 +418,7 @@ static int on_completion(struct qsm *q, const Qsm__ToClient *m)
 {
     const Qsm__Completion *c = m->completion;
     struct qsm_group *g = group_find(q, c->id);
-
-    if (!g || c->k <= g->done)
+    if (!g || g->send_closes > 0 || c->k <= g->done)
         return 0;
     if (c->k > g->sent)
         return malformed(q, "a Completion of a message that was never submitted");

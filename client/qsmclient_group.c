@@ -182,7 +182,7 @@ static int request_open(struct qsm *q, struct qsm_group **groups, size_t count, 
     return error;
 }
 
-static int request_close(struct qsm *q, struct qsm_group *g, unsigned mode)
+int group_close(struct qsm *q, struct qsm_group *g, unsigned mode)
 {
     Qsm__CloseGroup one = QSM__CLOSE_GROUP__INIT;
     Qsm__CloseGroup *list[] = {&one};
@@ -193,6 +193,7 @@ static int request_close(struct qsm *q, struct qsm_group *g, unsigned mode)
     if (!r)
         return -ENOMEM;
     r->groups[0] = g->id;
+    r->mode = mode;
     one.id = g->id;
     one.recv = mode & QSM_RECV;
     one.send = mode & QSM_SEND;
@@ -204,8 +205,10 @@ static int request_close(struct qsm *q, struct qsm_group *g, unsigned mode)
     int error = output_control(q, &message);
     if (error < 0)
         request_free(q, r);
-    else
+    if (error == 0) {
         g->closes++;
+        g->send_closes += (mode & QSM_SEND) != 0;
+    }
     return error;
 }
 
@@ -323,7 +326,9 @@ static int open_groups(struct qsm *q, const char *const *names, size_t count, un
             if (q->lost || !(ret_groups[i]->mode & mode))
                 continue;
             ret_groups[i]->mode &= ~mode;
-            (void)request_close(q, ret_groups[i], mode);
+            (void)group_close(q, ret_groups[i], mode);
+            if (mode & QSM_SEND)
+                group_give_up(q, ret_groups[i], error, "the group was not opened");
             ret_groups[i]->leaving = ret_groups[i]->mode == 0;
         }
         drop_unused(q, ret_groups, count);
@@ -353,15 +358,13 @@ int qsm_leave(struct qsm *q, struct qsm_group *g, unsigned mode)
     if (q->lost) {
         g->mode &= ~given_up;
     } else if (g->mode & given_up) {
-        error = request_close(q, g, g->mode & given_up);
+        error = group_close(q, g, g->mode & given_up);
         if (error < 0)
             return error;
         g->mode &= ~given_up;
     }
-    if (mode & QSM_SEND) {
-        event_complete(q, g, UINT64_MAX, -ECANCELED, "the group was left");
-        group_stop_sending(q, g);
-    }
+    if (mode & QSM_SEND)
+        group_give_up(q, g, -ECANCELED, "the group was left");
     if (g->mode != 0)
         return 0;
     g->leaving = true;

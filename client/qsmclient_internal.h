@@ -104,8 +104,9 @@ struct qsm_group {
     bool leaving;  /* freed when `end` came and the daemon has answered */
     bool starved;  /* qsm_send said -EAGAIN */
     bool feeding;
-    unsigned closes;     /* requests to close that are not answered */
-    size_t starved_cost; /* of the message that was refused; 0: any will do */
+    unsigned closes;      /* requests to close that are not answered */
+    unsigned send_closes; /* of them, to send: until then all word is of the earlier opening */
+    size_t starved_cost;  /* of the message that was refused; 0: any will do */
     uint64_t grant;
     uint64_t grant_most;  /* that it ever was since the last Revoke */
     uint64_t needed;      /* said in a NeedGrant that is not answered */
@@ -192,6 +193,8 @@ void connection_lost(struct qsm *q, const char *why);
 int wait_for(struct qsm *q, const bool *done, int64_t deadline);
 
 /* ---- qsmclient_group.c */
+/* Asks to close g in modes. 0, or as output_control. */
+int group_close(struct qsm *q, struct qsm_group *g, unsigned mode);
 struct qsm_group *group_find(struct qsm *q, uint32_t id);
 void group_bury(struct qsm *q, struct qsm_group *g); /* frees it as soon as no callback runs */
 void free_dead(struct qsm *q);
@@ -202,6 +205,8 @@ int groups_reopen(struct qsm *q, int64_t deadline);
 /* ---- qsmclient_send.c */
 void outstanding_add(struct qsm *q, int64_t count);
 void group_stop_sending(struct qsm *q, struct qsm_group *g);
+/* Nothing more is heard of what was sent to g: it completes with status. */
+void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *reason);
 /* Calls the feeds round robin until all are dry, without grant, or the output is full. */
 void pull_feeds(struct qsm *q);
 

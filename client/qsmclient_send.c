@@ -25,7 +25,13 @@ void group_stop_sending(struct qsm *q, struct qsm_group *g)
     g->granted = false;
     g->grant = g->grant_most = g->needed = 0;
     outstanding_add(q, -(int64_t)(g->sent - g->done));
-    g->done = g->sent;
+    g->sent = g->done = 0; /* the next opening counts from 1 */
+}
+
+void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *reason)
+{
+    event_complete(q, g, UINT64_MAX, status, reason);
+    group_stop_sending(q, g);
 }
 
 /* Says that a message waits that the grant has no room for. What is below a quarter of it fits in

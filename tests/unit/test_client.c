@@ -27,7 +27,13 @@ struct daemon {
     uint8_t *in;
     size_t have, room;
     uint64_t sent; /* by the client, to its one group */
+    uint64_t k;    /* the same since it was opened to send */
     uint64_t credit;
+    bool end_on_close; /* a close to send is followed by an end of the subscription */
+    unsigned revokes;  /* grants to take back, one for each frame of messages */
+    uint64_t revoked;  /* bytes of the grant that the client may use until it answers */
+    uint64_t serial;   /* of the last Revoke */
+    unsigned returned;
     uint32_t frame_messages_max, frames;
     bool refuse_open, stop_after_hello, mute; /* mute: takes messages, says nothing of them */
     const uint8_t *say;                       /* raw, once the client is greeted */
@@ -103,6 +109,28 @@ static void take_open(struct daemon *d, const Qsm__OpenGroups *open)
     put_control(d, QSM__TO_CLIENT__WHAT_RESULT, &result);
 }
 
+static void say_slow(struct daemon *d, uint32_t id)
+{
+    Qsm__EndEvent end = QSM__END_EVENT__INIT;
+
+    end.id = id;
+    end.why = QSM_END_SLOW;
+    put_control(d, QSM__TO_CLIENT__WHAT_END, &end);
+}
+
+/* Takes back what is left and grants a little. */
+static void say_revoke(struct daemon *d, uint32_t id)
+{
+    Qsm__Revoke revoke = QSM__REVOKE__INIT;
+
+    d->revoked += d->credit;
+    d->credit = 0;
+    revoke.id = id;
+    revoke.serial = ++d->serial;
+    put_control(d, QSM__TO_CLIENT__WHAT_REVOKE, &revoke);
+    say_grant(d, id, 1000);
+}
+
 static void take_control(struct daemon *d, const struct frame *f)
 {
     Qsm__ToDaemon *m = qsm__to_daemon__unpack(NULL, f->payload_bytes, f->payload);
@@ -124,7 +152,15 @@ static void take_control(struct daemon *d, const struct frame *f)
     case QSM__TO_DAEMON__WHAT_OPEN:
         take_open(d, m->open);
         break;
+    case QSM__TO_DAEMON__WHAT_RETURNED:
+        ck_assert_uint_eq(m->returned->serial, d->serial);
+        d->revoked = 0;
+        d->returned++;
+        break;
     case QSM__TO_DAEMON__WHAT_CLOSE:
+        if (d->end_on_close && m->close->group[0]->send)
+            say_slow(d, m->close->group[0]->id);
+        d->k = d->credit = 0;
         result.request = m->close->request;
         put_control(d, QSM__TO_CLIENT__WHAT_RESULT, &result);
         break;
@@ -180,15 +216,19 @@ static void take_submit(struct daemon *d, const struct frame *f)
     d->frames++;
     for (size_t i = 0; i < s->n_bytes; i++)
         cost += s->bytes[i] + COST;
-    ck_assert_uint_le(cost, d->credit);
-    d->credit -= cost;
+    ck_assert_uint_le(cost, d->revoked ? d->revoked : d->credit);
+    *(d->revoked ? &d->revoked : &d->credit) -= cost;
+    d->k += s->n_group;
     if (s->n_group > 0 && !d->mute) {
         echo(d, s, f);
         completion.id = s->group[0];
-        completion.k = d->sent;
+        completion.k = d->k;
         put_control(d, QSM__TO_CLIENT__WHAT_COMPLETION, &completion);
     }
-    if (s->n_group > 0 && d->credit < GRANT_BYTES)
+    if (s->n_group > 0 && d->revokes > 0 && !d->revoked) {
+        d->revokes--;
+        say_revoke(d, s->group[0]);
+    } else if (s->n_group > 0 && d->credit < GRANT_BYTES && !d->revoked)
         say_grant(d, s->group[0], GRANT_BYTES - d->credit);
     for (size_t i = 0; i < s->n_need; i++) {
         if (s->need[i]->bytes > d->credit)
@@ -228,7 +268,7 @@ static void *daemon_main(void *arg)
 
     while ((d->fd = accept(d->listener, NULL, NULL)) >= 0) {
         d->have = 0;
-        d->credit = d->sent = 0;
+        d->credit = d->sent = d->k = 0;
         serve(d);
         close(d->fd);
     }
@@ -525,6 +565,66 @@ START_TEST(bad_group_names_are_refused_here)
 }
 END_TEST
 
+START_TEST(completions_begin_anew_with_every_opening)
+{
+    struct daemon d = {.end_on_close = true};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+    const char *name = "g";
+
+    send_all(q, g, 100, 10);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_int_eq(qsm_leave(q, g, QSM_SEND), 0);
+    while (seen.ends == 0)
+        ck_assert_int_ge(qsm_wait(q, WAIT_MS), 0);
+    ck_assert_int_eq(seen.why, QSM_END_SLOW);
+    ck_assert_int_eq(qsm_open(q, &name, 1, QSM_RECV | QSM_SEND, WAIT_MS, &g), 0);
+    seen.completed = 0;
+    send_all(q, g, 5, 10);
+    ck_assert_int_eq(qsm_flush(q, 2000), 0);
+    ck_assert_uint_eq(seen.completed, 5);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(word_of_an_earlier_opening_is_not_of_this_one)
+{
+    struct daemon d = {0};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+    const char *name = "g";
+
+    send_all(q, g, 100, 600);
+    ck_assert_int_eq(qsm_leave(q, g, QSM_SEND), 0); /* nothing was heard yet */
+    ck_assert_uint_eq(seen.lost, 100);
+    ck_assert_int_eq(qsm_open_start(q, &name, 1, QSM_SEND, &g), 0);
+    seen.lost = 0;
+    send_all(q, g, 200, 600); /* all of a grant and more */
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.completed, 200);
+    ck_assert_uint_eq(seen.lost, 0);
+    finish(&d, q);
+}
+END_TEST
+
+START_TEST(a_revoked_grant_is_given_back_and_not_used)
+{
+    struct daemon d = {.revokes = 20};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+
+    send_all(q, g, 20000, 500);
+    send_all(q, g, 1, 30000); /* more than is renewed: it has to ask */
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.completed, 20001);
+    ck_assert_uint_eq(d.returned, 20);
+    finish(&d, q);
+}
+END_TEST
+
 /* A Deliver of one message, damaged: the connection ends with an error, nothing else happens. */
 START_TEST(damaged_frames_end_the_connection)
 {
@@ -606,6 +706,9 @@ Suite *suite_client(void)
     tcase_add_test(tc, a_daemon_that_goes_ends_everything_once_and_a_reconnect_begins_anew);
     tcase_add_test(tc, a_refused_group_says_why_and_can_be_asked_again);
     tcase_add_test(tc, bad_group_names_are_refused_here);
+    tcase_add_test(tc, completions_begin_anew_with_every_opening);
+    tcase_add_test(tc, word_of_an_earlier_opening_is_not_of_this_one);
+    tcase_add_test(tc, a_revoked_grant_is_given_back_and_not_used);
     tcase_add_test(tc, damaged_frames_end_the_connection);
     tcase_add_test(tc, waiting_keeps_its_deadline_and_can_be_woken);
     tcase_add_test(tc, a_missing_daemon_is_an_error);
