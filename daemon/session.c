@@ -482,5 +482,6 @@ void session_expire(struct session *s, uint64_t now_us)
     }
     locals_expire(s);
     grants_expire(s);
+    info_watch(s);
     session_work(s);
 }

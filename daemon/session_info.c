@@ -231,8 +231,8 @@ static struct session_gauges gauges(const struct session *s)
         .client_output_bytes_cap = s->config.queue_bytes,
         .client_granted_extra = s->purse.extra,
         .client_granted_extra_max = GRANT_EXTRA_MAX,
-        .client_granted = s->purse.used[GRANT_SMALL],
-        .client_granted_max = s->purse.max[GRANT_SMALL],
+        .client_granted = s->purse.used[GRANT_SMALL] + s->purse.used[GRANT_LARGE],
+        .client_granted_max = s->purse.max[GRANT_SMALL] + s->purse.max[GRANT_LARGE],
         .client_granted_large = s->purse.used[GRANT_LARGE],
         .client_granted_large_max = s->purse.max[GRANT_LARGE],
     };
@@ -275,8 +275,34 @@ static void answer_stats(struct client *c, const Qsm__Ask *m)
     out_control(c, &out);
 }
 
-/* ---- status */
+void info_watch(struct session *s)
+{
+    if (!session_traced(s) || s->now_us < s->watch_us)
+        return;
+    const struct node_stats *n = node_stats(s->node);
+    const struct session_gauges g = gauges(s);
+    const struct {
+        const char *name;
+        uint64_t value, max;
+    } watched[WATCHED_MAX] = {
+        {"store_bytes", n->store_bytes, n->store_bytes_max},
+        {"reassembly_bytes", n->reassembly_bytes, n->reassembly_bytes_max},
+        {"held_packets", n->held_packets, n->held_packets_max},
+        {"repair_queue", n->repair_queue, n->repair_queue_max},
+        {"clients", g.clients, g.clients_max},
+        {"client_granted", g.client_granted, g.client_granted_max},
+    };
+    for (size_t i = 0; i < WATCHED_MAX; i++) {
+        if (watched[i].value <= s->peaks[i])
+            continue;
+        s->peaks[i] = watched[i].value;
+        session_trace(s, "full name=%s value=%llu max=%llu", watched[i].name,
+                      (unsigned long long)watched[i].value, (unsigned long long)watched[i].max);
+    }
+    s->watch_us = s->now_us + WATCH_US;
+}
 
+/* ---- status */
 struct facts {
     struct session *s;
     uint32_t count;

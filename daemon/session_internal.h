@@ -29,6 +29,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define GRANT_EXTRA_MAX (32u << 20) /* all that is granted above each feed's share */
 #define GRANT_LEAST 1024u      /* a share below it is none: every message has to be asked for */
 #define GRANT_KEPT_US 1000000u /* a grant for a large message is not taken back before */
+#define WATCH_US 5000u         /* how often the trace looks at the gauges */
 #define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
 #define RUN_BYTES 16384u       /* messages to one group that share a copy */
 #define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
@@ -70,10 +71,10 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(client_output_bytes_cap, "cap on the output of one client: queue_bytes")                     \
     X(client_granted_extra, "bytes granted above a feed's share, since it was emptied too fast")   \
     X(client_granted_extra_max, "cap on them")                                                     \
-    X(client_granted, "bytes that clients have granted or queued, large messages apart")           \
-    X(client_granted_max, "cap on them: half of grant_bytes_all")                                  \
-    X(client_granted_large, "the same for what is larger than a feed's share")                     \
-    X(client_granted_large_max, "cap on them: half of grant_bytes_all")                            \
+    X(client_granted, "bytes that clients have granted or queued")                                 \
+    X(client_granted_max, "cap on them: grant_bytes_all")                                          \
+    X(client_granted_large, "of them, those beyond the feeds' shares")                             \
+    X(client_granted_large_max, "nothing more is granted beyond the shares from here on")          \
     X(client_grants_waiting, "feeds that wait for a grant since a sum is short")
 
 struct session_stats {
@@ -87,6 +88,8 @@ struct session_gauges {
     SESSION_GAUGES(X)
 #undef X
 };
+
+#define WATCHED_MAX 6
 
 /* Memory for one unpacked or built message, given back as a whole. */
 struct arena_chunk {
@@ -323,6 +326,8 @@ struct session {
     struct buf *spare[BLOCKS_SPARE_MAX];
     uint32_t spare_count;
     struct session_stats stats;
+    uint64_t watch_us; /* the trace looks at the gauges */
+    uint64_t peaks[WATCHED_MAX];
 };
 
 /* ---- session.c */
@@ -442,5 +447,6 @@ void out_result(struct client *c, uint64_t request, int error, const char *text)
 /* ---- session_info.c */
 int info_answer(struct client *c, const Qsm__Ask *m);
 void info_hello(struct client *c);
-
+/* Says `full` in the trace when a queue or pool stands higher than ever (S12). */
+void info_watch(struct session *s);
 #endif

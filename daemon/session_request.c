@@ -185,7 +185,8 @@ static struct use *use_get(struct client *c, const Qsm__OpenGroup *g, size_t i)
     if (u->id != g->id && !use_closed(u)) {
         client_fail(c, -EEXIST, "is open under another id", "OpenGroups.group[%zu].name", i);
         return NULL;
-    }    if (u->id != g->id) {
+    }
+    if (u->id != g->id) {
         use_unlist(u);
         use_list(c, u, g->id);
     }
@@ -205,10 +206,11 @@ static void use_open(struct use *u, const Qsm__OpenGroup *g, struct request *r)
     }
     if (g->recv && u->recv && !u->viewed)
         waiter_add(r, l, WAIT_RECV, u);
-    if (g->send && !u->send) {        u->send = true;
+    if (g->send && !u->send) {
+        u->send = true;
         u->refused = false;
         u->base = u->told = u->accepted;
-l->senders++;
+        l->senders++;
         feed_begin(u);
     }
     if (g->send && !l->sendable)

@@ -51,6 +51,14 @@ packets_with_two_groups() {
     ((count > 0))
 }
 
+# What the checker holds against the caps (S12).
+queues_are_told() {
+    local gauge
+    for gauge in store_bytes clients client_granted; do
+        grep -q " full name=$gauge value=[1-9][0-9]* max=[1-9]" "$work/h1.trace" || return
+    done
+}
+
 promises_are_kept() {
     "$BUILD/qsmcheck" "$work"/*.trace
 }
@@ -88,6 +96,7 @@ ctl h2 leave blue
 publish h4 1000 red
 check "trace: what h4 sent is stable" published h4-red
 check "trace: one datagram carries messages of two groups" packets_with_two_groups
+check "trace: the daemons say how full their queues were" queues_are_told
 check "trace: the daemons end well" daemons_end_well
 check "trace: the checker finds every promise kept" promises_are_kept
 cluster_remove

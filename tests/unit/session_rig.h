@@ -26,8 +26,8 @@ struct node {
     struct rig_group groups[RIG_GROUPS_MAX];
     uint32_t count, id;
     unsigned opens, closes, readies;
-    unsigned installed; /* modes of every group */
-    int open_error;     /* of the next node_open, 0: none */
+    unsigned installed; /* modes of every group */    int open_error;     /* of the next node_open, 0: none */
+    uint64_t store_bytes;
 };
 
 /* A frame that a client heard: a control frame, or messages. */

@@ -294,6 +294,27 @@ START_TEST(a_frame_longer_than_all_grants_is_refused_by_its_head)
 }
 END_TEST
 
+START_TEST(the_trace_says_how_full_it_was_at_most)
+{
+    struct session_config config = config_default();
+    config.trace = true;
+    rig_begin_with(&config);
+    struct client *c = client_in("g", SEND);
+    rig_node.store_bytes = 500;
+    for (int i = 0; i < 4; i++) {
+        rig_now += 5000;
+        session_expire(rig_session, rig_now);
+        rig_node.store_bytes = i == 1 ? 600 : 400;
+    }
+    const char *first = strstr(rig_trace, "full name=store_bytes value=500 max=1000\n");
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_nonnull(strstr(first, "full name=store_bytes value=600 max=1000\n"));
+    ck_assert_ptr_null(strstr(rig_trace, "value=400"));
+    ck_assert_ptr_nonnull(strstr(rig_trace, "full name=client_granted value=65536 "));
+    rig_end(c, NULL);
+}
+END_TEST
+
 /* ---- anything goes, by clients that keep to what they were told */
 
 #define CLIENTS 4
@@ -513,6 +534,7 @@ Suite *suite_session_grant(void)
     tcase_add_test(t, what_the_core_has_in_hand_is_counted);
     tcase_add_test(t, what_has_left_is_not_pinned_by_what_waits);
     tcase_add_test(t, a_frame_longer_than_all_grants_is_refused_by_its_head);
+    tcase_add_test(t, the_trace_says_how_full_it_was_at_most);
     tcase_add_loop_test(t, no_order_of_events_breaks_the_sums_or_leaves_anybody_waiting, 0, 20);
     suite_add_tcase(suite, t);
     return suite;
