@@ -9,7 +9,8 @@
 #   make deps            the Debian packages that are missing
 #
 #   SAN=1 builds with sanitizers into build-asan/. MUTANT=name builds with one known mistake into
-#   build-mutant-name/: the simulator has to find it. BUILD=dir builds elsewhere.
+#   build-mutant-name/: seeds or stories have to find it, and `make mutants` says how many do.
+#   BUILD=dir builds elsewhere.
 
 ifdef MUTANT
 BUILD ?= build-mutant-$(MUTANT)
@@ -191,7 +192,7 @@ scenario: $(SCENARIO)
 sim: $(SIM)
 	$(SIM) --seeds $(SEEDS) --jobs $(shell nproc)
 mutants:
-	+SEEDS=$(SEEDS) MAKE="$(MAKE)" tests/mutants.sh
+	+SEEDS=$(SEEDS) COUNT=1 MAKE="$(MAKE)" tests/mutants.sh
 tidy: $(CORE_A) all
 	BUILD=$(BUILD) tests/tidy.sh
 

@@ -386,7 +386,11 @@ static void add_changes(struct cms *c, struct cms_answer *answer, Qsm__LogChange
     a->bytes = log_changes(answer->node, list, count, &a->size);
     a->answer = answer;
     a->last = last;
-    if (!flush_holds_changes(c)) {
+    bool holds = flush_holds_changes(c);
+#ifdef MUTANT_changes_not_held
+    holds = false;
+#endif
+    if (!holds) {
         enqueue(c, a);
         return;
     }
@@ -528,6 +532,9 @@ int cms_link_receive(struct cms *c, uint64_t link, const uint8_t *bytes, size_t 
 {
     struct cms_link *l = link_find(&c->links, link);
     assert(l != NULL);
+#ifdef MUTANT_not_durable
+    cms_appended(c, c->pulled, now_us);
+#endif
     struct cms_node *n = l->node != 0 ? state_node(&c->state, l->node) : NULL;
     if (n != NULL && count > 0)
         suspect_heard(n, now_us);

@@ -77,8 +77,11 @@ static void fill_tag(const struct cms *c, Qsm__Tag *tag)
 
 static bool is_tag(const struct cms *c, const Qsm__Tag *tag)
 {
-    return tag != NULL && tag->term == c->state.term && tag->epoch == c->flush.plan.epoch &&
-           tag->attempt == c->flush.attempt;
+    bool same = tag != NULL && tag->term == c->state.term && tag->epoch == c->flush.plan.epoch;
+#ifdef MUTANT_old_attempt_taken
+    return same;
+#endif
+    return same && tag->attempt == c->flush.attempt;
 }
 
 static void tell(struct cms *c, uint32_t node, struct buf *frame)
@@ -151,6 +154,9 @@ static struct flush_at *note_at(struct flush_at **table, uint32_t sender, uint32
     if (value > at->value || at->holder == 0) {
 #endif
         at->value = value;
+#ifdef MUTANT_holder_first
+        holder = at->holder != 0 ? at->holder : holder;
+#endif
         at->holder = value > 0 ? holder : 0;
     }
     return at;
@@ -273,7 +279,11 @@ static bool all_reported(const struct flush *f)
 
 static bool all_done(const struct flush *f)
 {
-    for (uint32_t i = 0; i < f->node_count; i++) {
+    uint32_t i = 0;
+#ifdef MUTANT_one_vote_missing
+    i = 1;
+#endif
+    for (; i < f->node_count; i++) {
         if (!f->nodes[i].done)
             return false;
     }
@@ -295,7 +305,11 @@ void flush_step(struct cms *c, uint64_t now_us)
     if (f->phase == FLUSH_PREP && !f->due && all_reported(f))
         send_cut(c);
     /* An expulsion on its way into the log would stand before the install, which took it in. */
-    if (f->phase == FLUSH_CUT && !f->due && all_done(f) && !cms_appending(c, CMS_EXPEL))
+    bool expels = cms_appending(c, CMS_EXPEL);
+#ifdef MUTANT_expel_not_awaited
+    expels = false;
+#endif
+    if (f->phase == FLUSH_CUT && !f->due && all_done(f) && !expels)
         append_install(c);
 }
 

@@ -280,6 +280,11 @@ uint64_t group_least_stable(const struct group *g)
         if (p->channel != NULL && p->unit_stable < least) {
             least = p->unit_stable;
         }
+#ifdef MUTANT_stable_in_one_region
+        if (p->channel != NULL) {
+            return p->unit_stable;
+        }
+#endif
     }
     return least;
 }

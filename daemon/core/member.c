@@ -99,6 +99,9 @@ static unsigned tellable(struct member *m, const struct group *g, bool *marked)
         }
         settled = ch->wanted;
     }
+#ifdef MUTANT_close_at_once
+    settled = true;
+#endif
     return g->want | (settled ? 0 : g->asked & NODE_SEND);
 }
 
@@ -184,6 +187,10 @@ static void tell_soon(struct member *m, struct group *g, unsigned bits)
 void member_open(struct member *m, struct group *g, unsigned mode)
 {
     unsigned fresh = mode & ~g->want & g->installed; /* what was on its way out goes on */
+#ifdef MUTANT_answer_before_install
+    fresh = mode & ~g->want;
+    g->installed |= fresh & NODE_SEND;
+#endif
     g->want |= mode;
     g->refused = false;
     if (mode & NODE_RECV) {
@@ -338,6 +345,7 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
     }
     m->welcome = true;
     m->term = w->term;
+#ifndef MUTANT_old_term_kept
     if (m->vote->active && m->vote->tag.term < w->term) {
         if (w->epoch == c->epoch) {
             context_mark(c, MARK_attempt_void);
@@ -346,6 +354,7 @@ static void welcome(struct member *m, const Qsm__Welcome *w)
             context_mark(c, MARK_install_untold);
         }
     }
+#endif
     vote_say_left(m->vote);
     struct group *g, *next;
     HASH_ITER (by_name, m->groups->by_name, g, next) {

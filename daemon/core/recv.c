@@ -237,7 +237,11 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
     if (ch->recv->by_slot[rec->slot]->place_count > 1) {
         store_mark(p, rec->slot, number, 0);
     }
-    if (number <= st->delivered) { /* a proxy was faster */
+    bool told = number <= st->delivered;
+#ifdef MUTANT_proxy_forgotten
+    told = false;
+#endif
+    if (told) { /* a proxy was faster */
         st->seen = rec->index + 1 == rec->count ? number : st->seen;
         return;
     }
@@ -274,7 +278,11 @@ static void thin_out(struct channel_in *ch)
     uint64_t upto = ch->cached_all < ch->prefix ? ch->cached_all : ch->prefix;
     while (ch->thinned < upto) {
         struct packet *p = store_find(&ch->store, ++ch->thinned);
-        if (p != NULL && p->body != NULL && !view_caches(r->view, r->rank, ch->rank, p->seq)) {
+        bool caches = view_caches(r->view, r->rank, ch->rank, ch->thinned);
+#ifdef MUTANT_cachers_discard
+        caches = false;
+#endif
+        if (p != NULL && p->body != NULL && !caches) {
             drop_body(ch, p, "cachers");
             r->ctx->stats.bodies_freed_early++;
         }
@@ -284,6 +292,9 @@ static void thin_out(struct channel_in *ch)
 static void release(struct channel_in *ch)
 {
     uint64_t upto = ch->rel < ch->prefix ? ch->rel : ch->prefix;
+#ifdef MUTANT_rel_beyond_prefix
+    upto = ch->rel;
+#endif
     for (uint64_t q = ch->store.base + 1; q <= upto; q++) {
         struct packet *p = store_find(&ch->store, q);
         if (p != NULL) {
@@ -311,6 +322,9 @@ static void advance_share(struct channel_in *ch)
 static bool first_in_line(const struct channel_in *ch)
 {
     struct channel_in *other, *next;
+#ifdef MUTANT_reassembly_unordered
+    return false;
+#endif
     HASH_ITER (hh, ch->recv->channels, other, next) {
         if (other->sender < ch->sender && (other->partial.body != NULL || other->waits)) {
             return false;
@@ -371,6 +385,12 @@ static void advance(struct channel_in *ch)
 {
     struct packet *p;
     ch->waits = false;
+#ifdef MUTANT_gap_skipped
+    if (recv_settled(ch) > ch->prefix && !ch->cut &&
+        store_find(&ch->store, ch->prefix + 1) == NULL) {
+        ch->prefix++;
+    }
+#endif
     while ((!ch->frozen || ch->prefix < ch->limit) &&
            (p = store_find(&ch->store, ch->prefix + 1)) != NULL) {
         ch->waits = waits_for_room(ch, p);
@@ -641,6 +661,9 @@ void recv_cut(struct channel_in *ch, uint64_t seq)
     ch->cut = true;
     if (ch->frozen) {
         ch->limit = seq;
+#ifdef MUTANT_freeze_lifted
+        ch->frozen = false;
+#endif
     }
     if (seq > ch->top) {
         ch->top = seq;

@@ -104,7 +104,11 @@ static void deliver_here(struct send *s, struct group *g)
 static void units_stable(struct send *s, struct group *g)
 {
     struct context *c = s->ctx;
-    if (group_units_stable(g, group_least_stable(g))) {
+    bool more = group_units_stable(g, group_least_stable(g));
+#ifdef MUTANT_stable_said_twice
+    more = g->stable > 0;
+#endif
+    if (more) {
         context_trace(c, "stable g=%u n=%llu", g->gid, (unsigned long long)g->stable);
         if (g->handle != GROUP_NO_HANDLE) {
             c->up.stable(c->up.ctx, g->handle, g->stable, false);
@@ -537,6 +541,9 @@ void send_pause(struct send *s, uint32_t rid)
     HASH_ITER (by_name, s->groups->by_name, g, next) {
         for (uint32_t i = 0; i < g->place_count; i++) {
             g->places[i].paused |= g->places[i].view->rid == rid;
+#ifdef MUTANT_lone_not_paused
+            g->places[i].paused &= g->places[i].channel != NULL;
+#endif
         }
     }
 }
@@ -583,6 +590,9 @@ static bool partial_wait(const struct send *s, void (*f)(struct channel_out *, v
 
 bool send_partial_stable(const struct send *s)
 {
+#ifdef MUTANT_partial_not_awaited
+    return true;
+#endif
     return !partial_wait(s, NULL, NULL);
 }
 

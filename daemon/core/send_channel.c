@@ -1,6 +1,7 @@
 /* send_channel: one channel out: its limits, its packets, its beacons. */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include "send_channel.h"
 
 static bool build_beacon(void *ctx, struct datagram *ret);
@@ -48,6 +49,9 @@ uint64_t send_window(const struct channel_out *ch)
 bool send_channel_has_room(const struct channel_out *ch)
 {
     uint64_t more = datagram_bytes(ch) + (uint64_t)ch->open_used;
+#ifdef MUTANT_window_unlimited
+    return ch->last - ch->rel < SEND_PACKETS_MAX;
+#endif
     return pace_ready(&ch->pace, ch->send->ctx->now_us) && ch->last - ch->rel < SEND_PACKETS_MAX &&
            (ch->inflight_bytes + ch->open_used == 0 ||
             ch->inflight_bytes + more <= inflight_max(ch)) &&
@@ -88,6 +92,9 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     store_init(&ch->store);
     ch->groups = context_alloc(v->group_count, sizeof(struct group *));
     ch->started = context_alloc((v->group_count + 7) / 8, 1);
+#ifdef MUTANT_number_not_carried
+    memset(ch->started, 0xff, (v->group_count + 7) / 8);
+#endif
     source_init(&ch->beacon, OUT_BEACON, build_beacon, ch);
     source_init(&ch->ask, OUT_BEACON, build_ask, ch);
     timer_init(&ch->beacon_timer, beacon_due, ch);

@@ -210,7 +210,6 @@ void vote_prep(struct vote *v, const Qsm__Prep *m)
         return;
     }
 #ifdef MUTANT_attempt_state_kept
-    v->done = false;
     if (!v->active)
 #endif
         forget_cut(v);
@@ -263,6 +262,7 @@ void vote_cut(struct vote *v, const Qsm__Cut *m)
     }
     if (v->cut_known) {
 #ifdef MUTANT_attempt_state_kept
+        v->done = false; /* votes for this attempt by the cut of the last one */
         vote_check(v);
 #endif
         return;
@@ -300,6 +300,9 @@ static bool lacks_channel(const struct vote *v, const struct cut_channel *cut)
  * brought none, the holder's first one in this view is where it starts. */
 static void start_streams(struct vote *v)
 {
+#ifdef MUTANT_stream_not_started
+    return;
+#endif
     for (uint32_t i = 0; i < v->number_count; i++) {
         const struct cut_number *n = &v->numbers[i];
         struct channel_in *ch = recv_channel(v->recv, n->sender);
@@ -312,6 +315,9 @@ static void start_streams(struct vote *v)
 /* Numbers are asked for when the channel has brought what it can. */
 static bool lacks_number(const struct vote *v, const struct cut_number *n)
 {
+#ifdef MUTANT_numbers_not_fetched
+    return false;
+#endif
     const struct channel_in *ch = recv_find(v->recv, n->sender);
     return ch != NULL && ch->streams[n->slot].delivered < n->number;
 }
@@ -539,7 +545,11 @@ void vote_void(struct vote *v)
 
 void vote_leave(struct vote *v)
 {
-    if (!v->active || v->done) {
+    bool voted = v->done;
+#ifdef MUTANT_leave_after_vote
+    voted = false;
+#endif
+    if (!v->active || voted) {
         return;
     }
     trace(v, "leave");

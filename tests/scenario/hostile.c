@@ -111,6 +111,26 @@ START_TEST(a_beacon_of_a_packet_that_cannot_be_stops_nothing)
 }
 END_TEST
 
+START_TEST(a_beacon_that_releases_what_did_not_come_skips_nothing)
+{
+    struct story *st = story_new(2, 1);
+    struct forged f;
+    story_sender(st, 0, 0);
+    story_join(st, 1, 0);
+    story_settle(st);
+    story_send(st, 0, 0, 100);
+    story_settle(st);
+    forge(&f, st, 0, WIRE_BEACON);
+    wire_write_beacon(&f.w,
+                      &(struct wire_beacon){.channel = channel(st, 0, 1), .last = 2, .rel = 2});
+    deliver(&f, 1, NET_CONTROL);
+    story_send(st, 0, 0, 100);
+    story_settle(st);
+    story_expect(st, "p1 deliver g=* n=2 *");
+    story_end(st);
+}
+END_TEST
+
 START_TEST(a_sender_that_no_epoch_names_gets_no_channel)
 {
     struct story *st = two_regions();
@@ -204,6 +224,7 @@ Suite *suite_hostile(void)
     tcase_add_test(t, an_ack_for_packets_that_were_not_sent_is_not_believed);
     tcase_add_test(t, an_ack_for_a_packet_that_has_not_left_yet_is_not_believed);
     tcase_add_test(t, a_beacon_of_a_packet_that_cannot_be_stops_nothing);
+    tcase_add_test(t, a_beacon_that_releases_what_did_not_come_skips_nothing);
     tcase_add_test(t, a_sender_that_no_epoch_names_gets_no_channel);
     tcase_add_test(t, a_token_from_far_ahead_does_not_silence_the_ring);
     tcase_add_test(t, packets_of_views_far_ahead_are_not_held);

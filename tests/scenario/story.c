@@ -185,6 +185,18 @@ void story_expect(struct story *st, const char *format, ...)
     st->at = (size_t)at + 1;
 }
 
+void story_until(struct story *st, const char *format, ...)
+{
+    char text[300];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    for (int i = 0; i < 10000 && find(st, st->at, text) < 0; i++)
+        story_run(st, SIM_MS);
+    story_expect(st, "%s", text);
+}
+
 uint64_t story_time(struct story *st)
 {
     ck_assert_uint_gt(st->at, 0);

@@ -50,6 +50,8 @@ void story_drop(struct story *st, struct rule rule);
 void story_drop_nothing(struct story *st);
 
 void story_run(struct story *st, uint64_t us);
+/* To the millisecond in which a line says this, which is expected within 10 s. */
+void story_until(struct story *st, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Until all is delivered, stable and quiet; the test fails when that takes over 10 s. */
 void story_settle(struct story *st);
 

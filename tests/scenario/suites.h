@@ -11,5 +11,6 @@ Suite *suite_regress(void);
 Suite *suite_hostile(void);
 Suite *suite_rings(void);
 Suite *suite_scale(void);
+Suite *suite_rules(void);
 
 #endif
