@@ -95,7 +95,7 @@ START_TEST(a_cms_that_restarts_goes_on_with_the_same_epoch)
     story_skip(st);
     uint64_t epoch = cms_epoch(st->sim->cms.cms), term = cms_term(st->sim->cms.cms);
     uint32_t id = story_id(st, 0);
-    cmshost_crash(st->sim);
+    cmshost_crash(st->sim, 0);
     story_run(st, 500 * SIM_MS);
     story_send(st, 0, 0, 100);
     story_run(st, 5 * SIM_S);

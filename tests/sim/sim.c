@@ -68,12 +68,22 @@ static struct event take_first(struct sim *s)
     return first;
 }
 
+/* The crash that one run of the small mode is about. */
+static void small_crash(struct sim *s)
+{
+    if (!s->crash_of && s->cms.cms)
+        cmshost_crash(s, 30 * SIM_MS);
+    else if (s->crash_of && s->crash_of->node)
+        host_crash(s->crash_of, false);
+}
+
 void sim_run_until(struct sim *s, uint64_t until_us)
 {
     while (s->event_count && s->events[0].at_us <= until_us && !sim_failed(s)) {
         struct event e = take_first(s);
         s->now_us = e.at_us;
-        s->counts.events++;
+        if (++s->counts.events == s->crash_at)
+            small_crash(s);
         e.fire(s, e.ctx, e.arg);
     }
     if (!sim_failed(s))

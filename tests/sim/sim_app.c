@@ -166,6 +166,8 @@ static void on_trace(void *ctx, const char *line)
 {
     struct host *h = ctx;
     sim_trace_line(h->sim, h->name, line);
+    if (h->sim->ambush_count)
+        faults_see(h, line);
 }
 
 struct upcalls app_upcalls(struct host *h)

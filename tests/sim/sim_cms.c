@@ -30,12 +30,23 @@ static void settle(struct cms_host *c, uint64_t now_us)
         memmove(c->writing, c->writing + n, c->writing_count * sizeof(*c->writing));
 }
 
+/* Whether the crash that was armed comes at this step; it takes place at the end of the turn, of
+ * which nothing more is done. */
+static bool strikes(struct sim *s, unsigned step)
+{
+    struct cms_host *c = &s->cms;
+    if (c->struck || c->strike != step)
+        return c->struck;
+    c->struck = c->strike_after-- == 0;
+    return c->struck;
+}
+
 static void tell_durable(struct sim *s)
 {
     struct cms_host *c = &s->cms;
     settle(c, s->now_us);
     uint64_t index = c->log_count ? c->log[c->log_count - 1].index : 0;
-    if (index <= c->appended)
+    if (index <= c->appended || strikes(s, STRIKE_DURABLE))
         return;
     c->appended = index;
     cms_appended(c->cms, index, s->now_us);
@@ -59,16 +70,22 @@ static void write_log(struct sim *s)
     const uint8_t *bytes;
     size_t count;
     while (cms_append_pull(c->cms, &index, &bytes, &count)) {
-        uint64_t at = s->now_us;
-        if (c->writing_count && c->writing[c->writing_count - 1].durable_us > at)
-            at = c->writing[c->writing_count - 1].durable_us;
-        at += c->disk_us + rng_below(&s->random, c->disk_extra_us + 1);
+        const struct log_entry *last = c->writing_count ? &c->writing[c->writing_count - 1] : NULL;
+        uint64_t begun = last && last->durable_us > s->now_us ? last->durable_us : s->now_us;
+        uint64_t at = begun + c->disk_us + rng_below(&s->random, c->disk_extra_us + 1);
+        if (c->group_commit && last && last->begun_us >= s->now_us) { /* goes with that one */
+            begun = last->begun_us;
+            at = last->durable_us;
+        }
         struct log_entry *e = add_entry(&c->writing, &c->writing_count, &c->writing_room);
-        *e = (struct log_entry){.index = index, .durable_us = at, .count = count};
+        *e =
+            (struct log_entry){.index = index, .begun_us = begun, .durable_us = at, .count = count};
         e->bytes = malloc(count ? count : 1);
         assert(e->bytes);
         memcpy(e->bytes, bytes, count);
         sim_at(s, at, disk_done, NULL, c->life);
+        if (strikes(s, STRIKE_APPEND))
+            return;
     }
 }
 
@@ -120,6 +137,8 @@ static void write_links(struct sim *s)
         }
         for (size_t n; (n = cms_link_pull(s->cms.cms, id, bytes, sizeof(bytes))) > 0;)
             simlink_send(s, l, TO_NODE, bytes, n);
+        if (strikes(s, STRIKE_ANSWER))
+            return;
         if (close == NULL)
             continue;
         cms_link_down(s->cms.cms, id, s->now_us);
@@ -157,10 +176,16 @@ static void cms_turn(struct sim *s)
     read_links(s);
     if (cms_deadline(c->cms) <= s->now_us)
         cms_expire(c->cms, s->now_us);
-    write_log(s);
-    write_links(s);
+    if (!c->struck)
+        write_log(s);
+    if (!c->struck)
+        write_links(s);
     if (cms_epoch(c->cms) > epoch)
         s->counts.views += cms_epoch(c->cms) - epoch;
+    if (c->struck) {
+        cmshost_crash(s, c->strike_down_us);
+        return;
+    }
     uint64_t at = cms_deadline(c->cms);
     if (at != UINT64_MAX)
         cmshost_wake(s, at);
@@ -176,7 +201,7 @@ static void check_expulsion(struct sim *s, const char *line)
         return;
     for (uint32_t i = 0; i < s->config.hosts; i++) {
         struct host *h = &s->hosts[i];
-        if (h->node && !h->stopping && node_id(h->node) == id)
+        if (h->node && !h->stopping && !h->given_up && node_id(h->node) == id)
             sim_fail(s, "EXPELLED: %s lives and was given no reason: %s", h->name, line);
     }
 }
@@ -193,7 +218,6 @@ void cmshost_start(struct sim *s)
     struct cms_upcalls up = {.ctx = s, .trace = on_trace, .trace_replay_from = c->appended + 1};
     assert(!c->cms);
     c->life++;
-    c->starting = false;
     c->wake_us = UINT64_MAX;
     c->cms = cms_new(&s->config.cms, &up, s->now_us);
     int bad = 0;
@@ -224,15 +248,27 @@ void cmshost_count(struct sim *s)
         s->counts.marks[i] += marks[i];
 }
 
-void cmshost_crash(struct sim *s)
+static void back(struct sim *s, void *ctx, uint64_t life)
+{
+    (void)ctx;
+    if (!s->ending && !s->cms.cms && s->cms.life == life)
+        cmshost_start(s);
+}
+
+void cmshost_crash(struct sim *s, uint64_t down_us)
 {
     struct cms_host *c = &s->cms;
     settle(c, s->now_us);
+    s->counts.cms_crashes++;
     s->counts.cms_torn += c->writing_count > 0;
+    /* Those that went to the disk together may be durable, though nobody was told. */
+    size_t whole = 0;
+    while (whole < c->writing_count && c->writing[whole].begun_us == c->writing[0].begun_us)
+        whole++;
+    whole = rng_below(&s->random, whole + 1);
     for (size_t i = 0; i < c->writing_count; i++) {
         struct log_entry *e = &c->writing[i];
-        bool whole = i == 0 && rng_chance(&s->random, 0.5); /* durable, though nobody was told */
-        if (whole)
+        if (i < whole)
             *add_entry(&c->log, &c->log_count, &c->log_room) = *e;
         else
             free(e->bytes);
@@ -245,6 +281,10 @@ void cmshost_crash(struct sim *s)
     cms_free(c->cms);
     c->cms = NULL;
     c->paused_until_us = 0;
+    c->strike = STRIKE_NEVER;
+    c->struck = false;
+    if (down_us)
+        sim_at(s, s->now_us + down_us, back, NULL, c->life);
 }
 
 static void resume(struct sim *s, void *ctx, uint64_t life)

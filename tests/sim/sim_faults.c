@@ -1,35 +1,43 @@
-/* sim_faults: a swarm: each seed turns a random subset of the kinds of fault on, each with a random
- * strength. All of them are over at the calm. */
+/* sim_faults: what each kind of fault does when its time has come, and ambushes: faults that wait
+ * for a certain moment in the protocol. Which of them a seed has is in sim_plan.c. */
 #include "sim.h"
+#include "view.h"
 #include <stdlib.h>
+#include <string.h>
 
 static bool over(const struct sim *s)
 {
     return s->ending || s->calm;
 }
 
-/* ---- the single faults; arg says how long, in microseconds */
+/* ---- hosts */
 
 static void restart(struct sim *s, void *ctx, uint64_t arg)
 {
     struct host *h = ctx;
     (void)arg;
-    if (s->ending || h->node)
+    if (s->ending || h->node || h->given_up)
         return;
     s->counts.restarts++;
     host_boot(h);
     load_open(h);
 }
 
-static void crash(struct sim *s, void *ctx, uint64_t down_us)
+static bool crash(struct sim *s, struct host *h, uint64_t down_us)
 {
-    struct host *h = ctx;
-    if (over(s) || !h->node)
-        return;
+    if (!h->node)
+        return false;
     s->counts.crashes++;
     host_crash(h, rng_chance(&s->random, 0.4));
     if (down_us)
         sim_at(s, s->now_us + down_us, restart, h, 0);
+    return true;
+}
+
+static void crash_due(struct sim *s, void *ctx, uint64_t down_us)
+{
+    if (!over(s))
+        crash(s, ctx, down_us);
 }
 
 /* The first host from h on that wants to send. */
@@ -41,94 +49,241 @@ static struct host *sender_from(struct sim *s, struct host *h)
 }
 
 /* A sender is heard by some hosts only, and dies: the others need what those have. */
-static void last_words(struct sim *s, void *ctx, uint64_t after_us)
+static bool last_words(struct sim *s, struct host *h, uint64_t after_us)
 {
-    struct host *h = sender_from(s, ctx);
-    if (over(s) || !h->node || !load_burst(h))
-        return;
-    s->counts.last_words++;
+    h = sender_from(s, h);
+    if (!h->node || !load_burst(h))
+        return false;
     h->muffled = true;
     uint64_t share = rng_range(&s->random, 1, 9);
     for (uint32_t i = 0; i < s->config.hosts; i++)
         s->hosts[i].hears = rng_below(&s->random, 10) < share;
-    sim_at(s, s->now_us + after_us, crash, h, rng_below(&s->random, 2 * SIM_S));
+    sim_at(s, s->now_us + after_us, crash_due, h, rng_below(&s->random, 2 * SIM_S));
+    return true;
 }
 
-static void stop(struct sim *s, void *ctx, uint64_t arg)
+static bool stop(struct sim *s, struct host *h, uint64_t arg)
 {
-    struct host *h = ctx;
+    (void)s;
     (void)arg;
-    if (over(s) || !h->node || h->stopping)
-        return;
-    s->counts.stops++;
+    if (!h->node || h->stopping)
+        return false;
     host_stop(h);
+    return true;
 }
 
-static void pause_host(struct sim *s, void *ctx, uint64_t for_us)
+static bool pause_host(struct sim *s, struct host *h, uint64_t for_us)
+{
+    if (!h->node || (s->gentle && !h->link))
+        return false;
+    host_pause(h, s->now_us + for_us);
+    return true;
+}
+
+static void sleep_again(struct sim *s, void *ctx, uint64_t arg)
 {
     struct host *h = ctx;
-    if (over(s) || !h->node || (s->gentle && !h->link))
+    if (over(s))
         return;
-    s->counts.pauses++;
-    host_pause(h, s->now_us + for_us);
+    pause_host(s, h, 500 * SIM_MS);
+    sim_at(s, s->now_us + 5 * SIM_S, sleep_again, h, arg);
+}
+
+/* "Sleep 0.5 s in every 5 s" (5.3). */
+static bool sleep_500ms(struct sim *s, struct host *h, uint64_t arg)
+{
+    sleep_again(s, h, arg);
+    return true;
+}
+
+/* "Drop everything for 10 ms in every 1 s" (5.3). */
+static bool drop_10ms(struct sim *s, struct host *h, uint64_t arg)
+{
+    (void)arg;
+    h->drop_phase_us = s->now_us;
+    return true;
+}
+
+static void unsqueeze(struct sim *s, void *ctx, uint64_t cost)
+{
+    struct host *h = ctx;
+    (void)s;
+    h->receive_cost_us = cost;
+    h->queues[NET_DATA].bytes_max = (uint64_t)((double)h->config.rcvbuf_bytes * h->buffer_share);
+}
+
+static bool squeeze(struct sim *s, struct host *h, uint64_t for_us)
+{
+    if (!h->node)
+        return false;
+    sim_at(s, s->now_us + for_us, unsqueeze, h, h->receive_cost_us);
+    h->receive_cost_us = rng_range(&s->random, 50, 400);
+    h->queues[NET_DATA].bytes_max = rng_range(&s->random, 3000, 30000);
+    return true;
+}
+
+/* ---- the network */
+
+void faults_heal(struct sim *s)
+{
+    memset(s->blocked, 0, sizeof(s->blocked));
+    s->net.token_loss = 0;
+    for (uint32_t i = 0; i < s->config.hosts; i++)
+        s->hosts[i].deaf = false;
+    simlink_wake(s);
 }
 
 static void heal(struct sim *s, void *ctx, uint64_t arg)
 {
     (void)ctx;
     (void)arg;
-    s->partitioned = false;
+    if (over(s))
+        return; /* the calm has healed all, or has partitions of its own */
+    memset(s->blocked, 0, sizeof(s->blocked));
     simlink_wake(s);
 }
 
-static void partition(struct sim *s, void *ctx, uint64_t for_us)
+static bool is_partitioned(const struct sim *s)
 {
-    (void)ctx;
-    if (over(s) || s->partitioned)
-        return;
-    s->counts.partitions++;
-    uint64_t share = rng_range(&s->random, 1, 5);
+    uint8_t any = 0;
+    for (int i = 0; i < SIM_SIDES; i++)
+        any |= s->blocked[i];
+    return any;
+}
+
+static void block(struct sim *s, unsigned from, unsigned to)
+{
+    s->blocked[from] = (uint8_t)(s->blocked[from] | 1u << to);
+}
+
+/* Two sides that share does not hear of each other; the CMS is on one of them. */
+static void two_sides(struct sim *s, uint64_t share)
+{
     for (uint32_t i = 0; i < s->config.hosts; i++)
         s->hosts[i].side = rng_below(&s->random, 10) < share;
     s->cms.side = rng_below(&s->random, 4) == 0;
-    s->partitioned = true;
+}
+
+static bool partition(struct sim *s, struct host *h, uint64_t for_us)
+{
+    (void)h;
+    if (is_partitioned(s))
+        return false;
+    two_sides(s, rng_range(&s->random, 1, 5));
+    block(s, 0, 1);
+    block(s, 1, 0);
     sim_at(s, s->now_us + for_us, heal, NULL, 0);
+    return true;
 }
 
-static void cms_back(struct sim *s, void *ctx, uint64_t arg)
+/* One side hears the other, which does not hear it. */
+static bool one_way(struct sim *s, struct host *h, uint64_t for_us)
 {
-    (void)ctx;
-    (void)arg;
-    if (!s->ending && !s->cms.cms)
-        cmshost_start(s);
+    (void)h;
+    if (is_partitioned(s))
+        return false;
+    two_sides(s, rng_range(&s->random, 1, 5));
+    bool down = rng_chance(&s->random, 0.5);
+    block(s, down, !down);
+    sim_at(s, s->now_us + for_us, heal, NULL, 0);
+    return true;
 }
 
-static void cms_dies(struct sim *s, void *ctx, uint64_t down_us)
+/* Some do not hear some others, in one direction or both; all reach the CMS. */
+static bool some_pairs(struct sim *s, struct host *h, uint64_t for_us)
 {
-    (void)ctx;
-    if (over(s) || !s->cms.cms)
-        return;
-    s->counts.cms_crashes++;
-    cmshost_crash(s);
-    sim_at(s, s->now_us + down_us, cms_back, NULL, 0);
+    (void)h;
+    if (is_partitioned(s))
+        return false;
+    for (uint32_t i = 0; i < s->config.hosts; i++)
+        s->hosts[i].side = (uint8_t)rng_range(&s->random, 1, SIM_SIDES - 1);
+    s->cms.side = 0;
+    for (uint64_t n = rng_range(&s->random, 1, 4); n > 0; n--) {
+        unsigned a = (unsigned)rng_range(&s->random, 1, SIM_SIDES - 1);
+        unsigned b = (unsigned)rng_range(&s->random, 1, SIM_SIDES - 1);
+        if (a == b)
+            continue;
+        block(s, a, b);
+        if (rng_chance(&s->random, 0.5))
+            block(s, b, a);
+    }
+    sim_at(s, s->now_us + for_us, heal, NULL, 0);
+    return is_partitioned(s);
 }
 
-static void cms_sleeps(struct sim *s, void *ctx, uint64_t for_us)
-{
-    (void)ctx;
-    if (over(s) || !s->cms.cms)
-        return;
-    s->counts.cms_pauses++;
-    cmshost_pause(s, s->now_us + for_us);
-}
-
-static void cut(struct sim *s, void *ctx, uint64_t arg)
+static void hear_again(struct sim *s, void *ctx, uint64_t arg)
 {
     struct host *h = ctx;
+    (void)s;
     (void)arg;
-    if (over(s) || !h->link || (s->gentle && s->now_us < h->paused_until_us))
-        return; /* a gentle seed cuts no link of a host that can't come back at once */
+    h->deaf = false;
+}
+
+static bool deaf(struct sim *s, struct host *h, uint64_t for_us)
+{
+    if (!h->node)
+        return false;
+    h->deaf = true;
+    sim_at(s, s->now_us + for_us, hear_again, h, 0);
+    if (rng_chance(&s->random, 0.5)) /* and a sender dies before it can hear again */
+        sim_at(s, s->now_us + for_us / 2, crash_due,
+               sender_from(s, &s->hosts[(h->index + 1) % s->config.hosts]), 0);
+    return true;
+}
+
+static void tokens_again(struct sim *s, void *ctx, uint64_t arg)
+{
+    (void)ctx;
+    (void)arg;
+    s->net.token_loss = 0;
+}
+
+static bool no_tokens(struct sim *s, struct host *h, uint64_t for_us)
+{
+    (void)h;
+    s->net.token_loss = (double)rng_range(&s->random, 2, 10) / 10;
+    sim_at(s, s->now_us + for_us, tokens_again, NULL, 0);
+    return true;
+}
+
+/* ---- the CMS and its links */
+
+static bool cms_crash(struct sim *s, struct host *h, uint64_t down_us)
+{
+    (void)h;
+    if (!s->cms.cms)
+        return false;
+    cmshost_crash(s, down_us);
+    return true;
+}
+
+static bool cms_step(struct sim *s, struct host *h, uint64_t down_us)
+{
+    (void)h;
+    if (!s->cms.cms || s->cms.strike)
+        return false;
+    s->cms.strike = STRIKE_APPEND + (unsigned)rng_below(&s->random, 3);
+    s->cms.strike_after = rng_below(&s->random, 12);
+    s->cms.strike_down_us = down_us;
+    return true;
+}
+
+static bool cms_pause(struct sim *s, struct host *h, uint64_t for_us)
+{
+    (void)h;
+    if (!s->cms.cms)
+        return false;
+    cmshost_pause(s, s->now_us + for_us);
+    return true;
+}
+
+static bool link_cut(struct sim *s, struct host *h, uint64_t arg)
+{
+    (void)arg;
+    if (!h->link || (s->gentle && s->now_us < h->paused_until_us))
+        return false; /* a gentle seed cuts no link of a host that can't come back at once */
     simlink_cut(s, h->link);
+    return true;
 }
 
 static void speak(struct sim *s, void *ctx, uint64_t times)
@@ -142,156 +297,174 @@ static void speak(struct sim *s, void *ctx, uint64_t times)
 }
 
 /* The CMS takes a host for dead that the others hear, and that sends on. */
-static void exile(struct sim *s, void *ctx, uint64_t for_us)
+static bool exile(struct sim *s, struct host *h, uint64_t for_us)
 {
-    struct host *h = sender_from(s, ctx);
-    if (over(s) || !h->link)
-        return;
-    s->counts.exiles++;
+    h = sender_from(s, h);
+    if (!h->link)
+        return false;
     h->exiled_until_us = s->now_us + for_us;
     simlink_cut(s, h->link);
     sim_at(s, s->now_us + 130 * SIM_MS, speak, h, rng_range(&s->random, 5, 80));
+    return true;
 }
 
-static void silence(struct sim *s, void *ctx, uint64_t for_us)
+static bool silence(struct sim *s, struct host *h, uint64_t for_us)
 {
-    struct host *h = ctx;
-    if (!over(s) && h->link)
-        simlink_silence(s, h->link, for_us);
+    if (!h->link)
+        return false;
+    simlink_silence(s, h->link, for_us);
+    return true;
 }
 
-/* ---- the plan */
+/* ---- ambushes */
 
-struct kind {
-    void (*fire)(struct sim *s, void *ctx, uint64_t arg);
-    double chance; /* that a seed has it */
-    unsigned most; /* of them */
-    bool of_host;
-    uint64_t min_us, max_us; /* how long */
-    double never;            /* chance that arg is 0: no restart */
-    bool gentle;             /* no reason to expel a host that lives */
+struct hit {
+    struct host *host; /* who said the line */
+    struct ambush ambush;
+    uint32_t rid, sender;
+    uint64_t view, seq;
 };
 
-static const struct kind kinds[] = {
-    {crash, 0.5, 4, true, 20 * SIM_MS, 2500 * SIM_MS, 0.3, true},
-    {last_words, 0.4, 3, true, 50, 100 * SIM_MS, 0, false},
-    {stop, 0.2, 2, true, 0, 0, 0, true},
-    {pause_host, 0.5, 5, true, 5 * SIM_MS, 2500 * SIM_MS, 0, false},
-    {partition, 0.35, 2, false, 50 * SIM_MS, 4 * SIM_S, 0, false},
-    {cms_dies, 0.4, 3, false, 5 * SIM_MS, 3 * SIM_S, 0, false},
-    {cms_sleeps, 0.3, 2, false, 50 * SIM_MS, 2500 * SIM_MS, 0, false},
-    {cut, 0.4, 6, true, 0, 0, 0, true},
-    {exile, 0.3, 2, true, 50 * SIM_MS, 2 * SIM_S, 0, false},
-    {silence, 0.3, 3, true, 50 * SIM_MS, 2500 * SIM_MS, 0, false},
+struct cacher_search {
+    const struct hit *hit;
+    struct sim *sim;
+    struct host *found;
 };
 
-static void plan_kind(struct sim *s, struct rng *r, const struct kind *k, uint64_t until_us)
+static struct host *host_of(struct sim *s, uint32_t id)
 {
-    if (!rng_chance(r, k->chance))
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        if (s->hosts[i].node && node_id(s->hosts[i].node) == id)
+            return &s->hosts[i];
+    }
+    return NULL;
+}
+
+static void find_cacher(void *ctx, const struct node_region_info *r)
+{
+    struct cacher_search *search = ctx;
+    const struct hit *hit = search->hit;
+    uint32_t ranks[64];
+    if (r->rid != hit->rid || r->epoch != hit->view)
         return;
-    for (uint64_t n = rng_range(r, 1, k->most); n > 0; n--) {
-        uint64_t at = rng_range(r, 300 * SIM_MS, until_us);
-        uint64_t arg = rng_range(r, k->min_us, k->max_us);
-        void *host = &s->hosts[rng_below(r, s->config.hosts)];
-        if (at + arg > until_us)
-            arg = until_us - at;
-        if (rng_chance(r, k->never))
-            arg = 0;
-        sim_at(s, at, k->fire, k->of_host ? host : NULL, arg);
+    struct view *v = view_new(r->rid, r->epoch, r->members, r->member_count, NULL, 0);
+    v->ring_size = search->sim->config.cms.ring_size;
+    v->replicas = search->sim->config.cms.cache_replicas;
+    uint32_t count = view_cachers(v, view_rank(v, hit->sender), hit->seq, ranks, 64);
+    if (count)
+        search->found =
+            host_of(search->sim, r->members[ranks[rng_below(&search->sim->random, count)]]);
+    view_unref(v);
+}
+
+static void hit_due(struct sim *s, void *ctx, uint64_t arg)
+{
+    struct hit *hit = ctx;
+    struct host *h = hit->host;
+    (void)arg;
+    if (!over(s) && h->node && hit->ambush.kind == FAULT_hit_cacher) {
+        struct cacher_search search = {hit, s, NULL};
+        node_each_region(h->node, find_cacher, &search);
+        h = search.found;
+    }
+    if (!over(s) && h && h->node) {
+        s->counts.faults[hit->ambush.kind]++;
+        if (hit->ambush.crash)
+            crash(s, h, hit->ambush.for_us);
+        else
+            pause_host(s, h, hit->ambush.for_us);
+    }
+    free(hit);
+}
+
+static bool begins(const char *line, const char *with)
+{
+    return strncmp(line, with, strlen(with)) == 0;
+}
+
+static bool is_moment(enum sim_fault kind, const char *line)
+{
+    switch (kind) {
+    case FAULT_hit_holder:
+        return begins(line, "token ");
+    case FAULT_hit_leader:
+        return begins(line, "round ");
+    case FAULT_hit_cacher:
+        return begins(line, "drop ") && strstr(line, "why=cachers");
+    default:
+        return begins(line, "prep ") || begins(line, "vote ");
     }
 }
 
-/* A strength between 0 and most, rather small than large. */
-static double strength(struct rng *r, double most)
+void faults_see(struct host *h, const char *line)
 {
-    double x = (double)rng_below(r, 1000) / 1000;
-    return x * x * most;
-}
-
-static void plan_network(struct sim *s, struct rng *r)
-{
-    struct net_model *m = &s->net;
-    m->delay_us = rng_range(r, 20, 500);
-    m->jitter_us = rng_chance(r, 0.5) ? rng_range(r, 1, 300) : 0;
-    if (rng_chance(r, 0.6))
-        m->loss = strength(r, 0.15);
-    if (rng_chance(r, 0.4)) {
-        m->burst = strength(r, 0.01);
-        m->burst_us = rng_range(r, SIM_MS, 50 * SIM_MS);
-        m->burst_loss = 0.3 + strength(r, 0.7);
-    }
-    if (rng_chance(r, 0.4))
-        m->duplicate = strength(r, 0.1);
-    if (rng_chance(r, 0.4)) {
-        m->reorder = strength(r, 0.2);
-        m->reorder_us = rng_range(r, 100, 5 * SIM_MS);
-    }
-    if (rng_chance(r, 0.3)) {
-        m->spike = strength(r, 0.02);
-        m->spike_us = rng_range(r, 10 * SIM_MS, 400 * SIM_MS);
-    }
-    m->bytes_per_us = rng_chance(r, 0.5) ? 125 : 1250;
-    s->link_delay_us = rng_range(r, 50, 3 * SIM_MS);
-    s->link_jitter_us = rng_range(r, 0, 2 * SIM_MS);
-    s->cms.disk_us = rng_range(r, 100, 10 * SIM_MS);
-    s->cms.disk_extra_us = rng_chance(r, 0.3) ? rng_range(r, 1, 300 * SIM_MS) : 0;
-    s->cms.snapshot_chance = rng_chance(r, 0.5) ? 0.1 : 0;
-}
-
-/* Hosts that are slow, or have small buffers. */
-static void plan_hosts(struct sim *s, struct rng *r)
-{
-    bool slow = rng_chance(r, 0.3), small = rng_chance(r, 0.3), mtus = rng_chance(r, 0.2);
-    for (uint32_t i = 0; i < s->config.hosts; i++) {
-        struct host *h = &s->hosts[i];
-        if (mtus && rng_chance(r, 0.5))
-            h->config.datagram_bytes = (uint32_t)rng_range(r, WIRE_DATAGRAM_MIN, 8972);
-        if (slow && rng_chance(r, 0.2))
-            h->receive_cost_us = rng_range(r, 10, 150);
-        if (small && rng_chance(r, 0.5))
-            h->config.rcvbuf_bytes = rng_range(r, 16 << 10, 128 << 10);
-        if (small && rng_chance(r, 0.3))
-            h->buffer_share = (double)rng_range(r, 10, 100) / 100;
+    struct sim *s = h->sim;
+    for (uint32_t i = 0; i < s->ambush_count;) {
+        struct ambush *a = &s->ambushes[i];
+        if (!is_moment(a->kind, line) || a->pass-- > 0) {
+            i++;
+            continue;
+        }
+        struct hit *hit = calloc(1, sizeof(*hit));
+        if (!hit)
+            abort();
+        *hit = (struct hit){.host = h, .ambush = *a};
+        unsigned long long view = 0, seq = 0;
+        sscanf(line, "drop s=%u r=%u v=%llu q=%llu", &hit->sender, &hit->rid, &view, &seq);
+        hit->view = view;
+        hit->seq = seq;
+        sim_at(s, s->now_us, hit_due, hit, 0); /* not inside the node */
+        *a = s->ambushes[--s->ambush_count];
     }
 }
 
-/* "Nobody is expelled for a pause of 1 s or 10 % loss": a seed with no worse than that. */
-static void plan_gentle(struct sim *s, struct rng *r, uint64_t until_us)
+static bool lie_in_wait(struct sim *s, enum sim_fault kind, uint64_t for_us)
 {
-    s->gentle = true;
-    s->net.burst = s->net.spike = 0;
-    if (s->net.loss > 0.1)
-        s->net.loss = 0.1;
-    sim_at(s, rng_range(r, 300 * SIM_MS, until_us - SIM_S), pause_host,
-           &s->hosts[rng_below(r, s->config.hosts)], rng_range(r, 10 * SIM_MS, SIM_S));
+    static const uint64_t pass[] = {[FAULT_hit_holder] = 60,
+                                    [FAULT_hit_leader] = 20,
+                                    [FAULT_hit_cacher] = 200,
+                                    [FAULT_hit_voter] = 12};
+    if (s->ambush_count == SIM_AMBUSHES_MAX)
+        return false;
+    s->ambushes[s->ambush_count++] = (struct ambush){.kind = kind,
+                                                     .pass = rng_below(&s->random, pass[kind]),
+                                                     .for_us = for_us,
+                                                     .crash = rng_chance(&s->random, 0.4)};
+    return true;
 }
 
-void faults_plan(struct sim *s, struct rng *r, uint64_t until_us)
-{
-    bool gentle = rng_chance(r, 0.2);
-    plan_network(s, r);
-    if (gentle)
-        plan_gentle(s, r, until_us);
-    else
-        plan_hosts(s, r);
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (!gentle || kinds[i].gentle)
-            plan_kind(s, r, &kinds[i], until_us);
-    }
-}
+/* ---- all */
 
-void faults_calm(struct sim *s)
+bool fault_strike(struct sim *s, const struct planned *p)
 {
-    struct net_model *m = &s->net;
-    m->loss = m->burst = m->duplicate = m->reorder = m->spike = 0;
-    m->jitter_us = 0;
-    s->cms.disk_extra_us = 0;
-    for (uint32_t i = 0; i < s->config.hosts; i++) {
-        s->hosts[i].burst_until_us = 0;
-        s->hosts[i].muffled = false;
+    static bool (*const does[FAULTS_COUNT])(struct sim *, struct host *, uint64_t) = {
+        [FAULT_drop_10ms] = drop_10ms,
+        [FAULT_sleep_500ms] = sleep_500ms,
+        [FAULT_crash] = crash,
+        [FAULT_last_words] = last_words,
+        [FAULT_stop] = stop,
+        [FAULT_pause] = pause_host,
+        [FAULT_partition] = partition,
+        [FAULT_one_way] = one_way,
+        [FAULT_some_pairs] = some_pairs,
+        [FAULT_deaf] = deaf,
+        [FAULT_squeeze] = squeeze,
+        [FAULT_no_tokens] = no_tokens,
+        [FAULT_cms_crash] = cms_crash,
+        [FAULT_cms_step] = cms_step,
+        [FAULT_cms_pause] = cms_pause,
+        [FAULT_link_cut] = link_cut,
+        [FAULT_exile] = exile,
+        [FAULT_silence] = silence,
+    };
+    if (over(s))
+        return false;
+    if (!does[p->kind]) { /* it is counted when it strikes */
+        lie_in_wait(s, p->kind, p->arg);
+        return true;
     }
-    heal(s, NULL, 0);
-    cms_back(s, NULL, 0);
-    s->calm = true;
-    sim_trace(s, "sim", "calm");
+    if (!does[p->kind](s, p->host, p->arg))
+        return false;
+    s->counts.faults[p->kind]++;
+    return true;
 }

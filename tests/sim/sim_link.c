@@ -23,9 +23,15 @@ static void wake(struct sim *s, struct link *l, int to)
         host_wake(l->host, s->now_us);
 }
 
+/* A stream whose acknowledgements do not come back stops as well. */
+static bool cms_reachable(const struct sim *s, const struct host *h)
+{
+    return net_reachable(s, h->side, s->cms.side) && net_reachable(s, s->cms.side, h->side);
+}
+
 static bool passes(const struct sim *s, const struct link *l)
 {
-    return s->now_us >= l->silent_until_us && net_reachable(s, l->host->side, s->cms.side);
+    return s->now_us >= l->silent_until_us && cms_reachable(s, l->host);
 }
 
 /* ---- bytes */
@@ -125,7 +131,6 @@ static void silence_over(struct sim *s, void *ctx, uint64_t id)
 
 void simlink_silence(struct sim *s, struct link *l, uint64_t for_us)
 {
-    s->counts.link_silences++;
     l->silent_until_us = s->now_us + for_us;
     sim_at(s, l->silent_until_us, silence_over, NULL, l->id);
 }
@@ -170,7 +175,6 @@ void simlink_close(struct sim *s, struct link *l, bool by_node)
 /* What is in flight stops somewhere; each end sees the end of the stream after that. */
 void simlink_cut(struct sim *s, struct link *l)
 {
-    s->counts.link_cuts++;
     for (int to = 0; to < 2; to++) {
         struct pipe *p = &l->pipes[to];
         struct chunk *ch = STAILQ_FIRST(&p->chunks);
@@ -212,8 +216,7 @@ static void connected(struct sim *s, void *ctx, uint64_t boots)
     struct host *h = ctx;
     if (s->ending || !h->node || h->boots != boots || h->link)
         return;
-    bool there =
-        s->cms.cms && s->now_us >= h->exiled_until_us && net_reachable(s, h->side, s->cms.side);
+    bool there = s->cms.cms && s->now_us >= h->exiled_until_us && cms_reachable(s, h);
     if (!there) {
         sim_at(s, s->now_us + rng_range(&s->random, 20 * SIM_MS, 100 * SIM_MS), try_again, h,
                h->boots);

@@ -16,9 +16,9 @@ void load_open(struct host *h)
 static void start(struct sim *s, void *ctx, uint64_t late)
 {
     struct host *h = ctx;
-    if (s->ending || h->node)
+    if (s->ending || h->node || h->given_up)
         return;
-    s->counts.late_joins += late;
+    s->counts.faults[FAULT_late] += late;
     host_boot(h);
     load_open(h);
 }
@@ -90,7 +90,7 @@ static void large(struct sim *s, void *ctx, uint64_t bytes)
         return;
     for (int i = 0; i < 8; i++) {
         if (some_sender(s, &h, &g) && app_publish(h, 0, g, (uint32_t)bytes, true)) {
-            s->counts.large++;
+            s->counts.faults[FAULT_large]++;
             return;
         }
     }
@@ -225,23 +225,35 @@ static void plan_groups(struct sim *s, struct rng *r)
     plan_senders(s, r);
 }
 
-void load_plan(struct sim *s, struct rng *r, uint64_t until_us)
+static void plan_starts(struct sim *s, struct rng *r, uint64_t until_us)
 {
-    bool late = rng_chance(r, 0.5);
+    struct rng late;
+    bool some_late = faults_have(s, FAULT_late, 0.5, &late);
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        uint64_t at = rng_below(r, 200 * SIM_MS);
+        bool is_late = some_late && rng_chance(&late, 0.2);
+        if (is_late)
+            at = rng_range(&late, SIM_S, until_us);
+        sim_at(s, at, start, &s->hosts[i], is_late);
+    }
+}
+
+void load_plan(struct sim *s, struct rng *r, uint64_t until_us, bool storm)
+{
+    struct rng own;
     uint64_t messages = rng_range(r, 100, 400000 / (s->config.hosts + 8));
     uint64_t every = until_us / messages * 6;
     plan_groups(s, r);
-    for (uint32_t i = 0; i < s->config.hosts; i++) {
-        bool joins_late = late && rng_chance(r, 0.2);
-        uint64_t at = joins_late ? rng_range(r, SIM_S, until_us) : rng_below(r, 200 * SIM_MS);
-        sim_at(s, at, start, &s->hosts[i], joins_late);
-    }
+    plan_starts(s, r, until_us);
     sim_at(s, rng_below(r, 300 * SIM_MS), traffic, NULL, every);
-    if (rng_chance(r, 0.4)) {
-        for (uint64_t n = rng_range(r, 1, 3); n > 0; n--)
-            sim_at(s, rng_range(r, 300 * SIM_MS, until_us), large, NULL,
-                   rng_range(r, 20 << 10, s->config.hosts > 15 ? 150 << 10 : 400 << 10));
+    if (faults_have(s, FAULT_large, 0.5, &own)) {
+        for (uint64_t n = rng_range(&own, 1, storm ? 10 : 3); n > 0; n--)
+            sim_at(s, rng_range(&own, 300 * SIM_MS, until_us), large, NULL,
+                   rng_range(&own, 20 << 10, s->config.hosts > 15 ? 150 << 10 : 400 << 10));
     }
-    if (rng_chance(r, 0.6))
-        sim_at(s, 500 * SIM_MS, churn, NULL, rng_range(r, 50 * SIM_MS, SIM_S));
+    if (faults_have(s, FAULT_churn, storm ? 4 : 0.6, &own)) {
+        s->counts.faults[FAULT_churn]++;
+        uint64_t quick = storm ? 5 * SIM_MS : 50 * SIM_MS;
+        sim_at(s, 500 * SIM_MS, churn, NULL, rng_range(&own, quick, storm ? 80 * SIM_MS : SIM_S));
+    }
 }

@@ -1,7 +1,6 @@
 /* qsmsim: runs seeds, in a few processes, and sums up. A seed is reproduced by its number alone. */
 #include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -10,46 +9,50 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "sim.h"
+#include "sim_options.h"
 
-#define JOBS_MAX 64
 #define SEED_SECONDS_MAX 300 /* of real time, then it counts as hung */
-#define ALL_FAULTS_FROM 200  /* seeds from which on a zero count is a failure */
 
 static const char usage[] =
-    "usage: qsmsim [--seed N] [--seeds M] [--nodes A-B] [--jobs J] [--trace FILE]\n"
-    "              [--twice] [--mutant-expect] [--marks]\n"
+    "usage: qsmsim [--mode MODE] [--seed N] [--seeds M] [--seconds S] [--nodes A-B] [--jobs J]\n"
+    "              [--without KIND,...] [--skip NUMBER,...] [--trace FILE] [--shrink] [--twice]\n"
+    "              [--marks] [--mutant-expect]\n"
     "Runs the production core for many nodes and the CMS under virtual time, with faults, and\n"
     "checks the promises S1 to S12 and S14 on the trace.\n"
-    "  --seed N         the first seed (default 1)\n"
-    "  --seeds M        how many (default 1)\n"
-    "  --nodes A-B      hosts of a seed, chosen by it (default 5-30); A alone means A-A\n"
+    "  --mode MODE      safety (default): faults, then a calm in which all must converge;\n"
+    "                   liveness: only a core is healed, the rest stays broken; storm: view\n"
+    "                   changes all the time; small: three hosts, a crash at each event and the\n"
+    "                   loss of each datagram, one a run; all: a part of each\n"
+    "  --seed N         the first seed (default 1); in mode small the number of the first run\n"
+    "  --seeds M        how many of each mode (default 1; small: all runs, or M spread over them)\n"
+    "  --seconds S      as many as fit into so long\n"
+    "  --nodes A-B      hosts of a seed, chosen by it (default: by the seed, mostly 5-30); A "
+    "means\n"
+    "                   A-A; at most 1000\n"
     "  --jobs J         processes at work (default 2)\n"
+    "  --without K,...  leaves out kinds of fault, by the names of the summary\n"
+    "  --skip N,...     leaves out single faults, by their numbers from 0\n"
     "  --trace FILE     writes the trace of the seed (needs --seeds 1); `-`: standard output\n"
+    "  --shrink         when the seed fails (needs --seeds 1), looks for fewer nodes and faults\n"
+    "                   with which the same promise fails, and says how to run that\n"
     "  --twice          runs each seed twice: the trace's hash must be the same\n"
-    "  --mutant-expect  stops at the first failure and exits 0 then, 1 when there is none\n"
     "  --marks          a rare branch of the core that was never taken is a failure (mark.h)\n"
+    "  --mutant-expect  stops at the first failure and exits 0 then, 1 when there is none\n"
     "A line for each failure, then counts. Over 200 seeds or more a kind of fault, or a source of\n"
-    "repairs, that never occurred is a failure. Exit code 0: none, 1: some, 2: usage.\n";
-
-struct options {
-    uint64_t seed, seeds;
-    uint32_t nodes_min, nodes_max;
-    unsigned jobs;
-    const char *trace;
-    bool twice, mutant, marks;
-};
+    "repairs, that never occurred is a failure, and in mode all a branch that was never taken.\n"
+    "Exit code 0: no failure, 1: some, 2: usage.\n";
 
 /* What the processes share. */
 struct shared {
-    _Atomic uint64_t next; /* the next seed to run */
+    _Atomic uint64_t next; /* the next unit to run */
     _Atomic bool stop;
+    double end_at; /* real time, with --seconds */
     _Atomic uint64_t current[JOBS_MAX];
 };
 
 /* What a worker tells of a seed; short enough that a pipe takes it in one piece. */
 struct told {
-    uint64_t seed;
+    struct unit unit;
     struct run_result result;
 };
 static_assert(sizeof(struct told) <= 4096, "a pipe must take it whole");
@@ -62,15 +65,17 @@ struct worker {
 struct sums {
     struct sim_counts counts;
     uint64_t seeds, failed, lines, virtual_us, healed_us, healed_us_max;
-    uint64_t first_failed, last_hash;
-    uint64_t views_with_faults;
+    uint64_t by_mode[MODES_COUNT];
+    uint64_t last_hash;
+    struct unit first_failed; /* the first that was found */
 };
 
 /* ---- a worker */
 
-static void run_one(const struct options *o, uint64_t seed, FILE *trace, struct run_result *ret)
+static void run_one(const struct options *o, struct unit u, FILE *trace, struct run_result *ret)
 {
-    struct run_config config = {seed, o->nodes_min, o->nodes_max, trace};
+    struct run_config config = options_run(o, u);
+    config.trace = trace;
     run_seed(&config, ret);
     if (!o->twice)
         return;
@@ -85,14 +90,26 @@ static void run_one(const struct options *o, uint64_t seed, FILE *trace, struct 
              (unsigned long long)ret->hash, (unsigned long long)again.hash);
 }
 
+static double real_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static void work(const struct options *o, struct shared *sh, unsigned slot, int fd)
 {
     struct told t;
     memset(&t, 0, sizeof(t));
-    while (!sh->stop && (t.seed = sh->next++) < o->seed + o->seeds) {
-        sh->current[slot] = t.seed;
+    while (!sh->stop && !(o->seconds && real_seconds() > sh->end_at)) {
+        uint64_t next = sh->next++;
+        if (!options_unit(o, next, &t.unit))
+            break;
+        if (!t.unit.seed)
+            continue;
+        sh->current[slot] = next;
         alarm(SEED_SECONDS_MAX);
-        run_one(o, t.seed, NULL, &t.result);
+        run_one(o, t.unit, NULL, &t.result);
         alarm(0);
         if (write(fd, &t, sizeof(t)) != sizeof(t))
             exit(1);
@@ -123,11 +140,14 @@ static void add(struct sums *sums, const struct told *t)
 #define X(name, text) sums->counts.name += t->result.counts.name;
     SIM_COUNTERS(X)
 #undef X
+    for (int i = 0; i < FAULTS_COUNT; i++)
+        sums->counts.faults[i] += t->result.counts.faults[i];
     for (int i = 0; i < MARKS_COUNT; i++)
         sums->counts.marks[i] += t->result.counts.marks[i];
     sums->counts.node_us += t->result.counts.node_us;
     sums->counts.events += t->result.counts.events;
     sums->seeds++;
+    sums->by_mode[t->unit.mode]++;
     sums->lines += t->result.lines;
     sums->virtual_us += t->result.virtual_us;
     sums->healed_us += t->result.healed_us;
@@ -136,14 +156,14 @@ static void add(struct sums *sums, const struct told *t)
         sums->healed_us_max = t->result.healed_us;
 }
 
-static void say_failed(const struct options *o, struct sums *sums, uint64_t seed, const char *text)
+static void say_failed(const struct options *o, struct sums *sums, struct unit u, const char *text)
 {
-    printf("seed %llu: %s\n", (unsigned long long)seed, text);
-    printf("    again: qsmsim --seed %llu --nodes %u-%u --trace FILE\n", (unsigned long long)seed,
-           o->nodes_min, o->nodes_max);
-    sums->failed++;
-    if (!sums->first_failed || seed < sums->first_failed)
-        sums->first_failed = seed;
+    struct run_config config = options_run(o, u);
+    printf("%s seed %llu: %s\n    again: ", mode_name(u.mode), (unsigned long long)u.seed, text);
+    options_say(&config);
+    printf(" --trace FILE\n");
+    if (!sums->failed++)
+        sums->first_failed = u;
 }
 
 static void judge(const struct options *o, struct sums *sums, const struct told *t)
@@ -151,28 +171,53 @@ static void judge(const struct options *o, struct sums *sums, const struct told 
     add(sums, t);
     if (!t->result.failed)
         return;
-    say_failed(o, sums, t->seed, t->result.failures[0]);
+    say_failed(o, sums, t->unit, t->result.failures[0]);
     for (uint64_t i = 1; i < t->result.failure_count && i < 3; i++)
         printf("    also: %s\n", t->result.failures[i]);
     if (t->result.failure_count > 3)
         printf("    and %llu more\n", (unsigned long long)t->result.failure_count - 3);
 }
 
+static void say_count(uint64_t count, const char *name, const char *text)
+{
+    printf("  %12llu %s%s%s\n", (unsigned long long)count, name, *name ? ": " : "", text);
+}
+
+/* Says what struck; false: a kind of fault never did, over many seeds. */
+static bool faults_struck(const struct options *o, const struct sums *sums)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        SIM_FAULTS(X)
+#undef X
+    };
+    bool all = true;
+    printf("faults, or seeds with them:\n");
+    for (int i = 0; i < FAULTS_COUNT; i++) {
+        say_count(sums->counts.faults[i], fault_name((enum sim_fault)i), texts[i]);
+        if (sums->counts.faults[i] || !options_many(o))
+            continue;
+        printf("FAIL: no %s in %llu seeds\n", texts[i], (unsigned long long)sums->seeds);
+        all = false;
+    }
+    return all;
+}
+
 /* Says the marks; false: --marks was asked for, and a branch was never taken. */
 static bool marks_hit(const struct options *o, const struct sums *sums)
 {
-    static const char *const texts[] = {
-#define X(name, text) #name ": " text,
+    static const char *const texts[][2] = {
+#define X(name, text) {#name, text},
         MARKS(X)
 #undef X
     };
     bool all = true;
     printf("marks:\n");
     for (int i = 0; i < MARKS_COUNT; i++) {
-        printf("  %12llu %s\n", (unsigned long long)sums->counts.marks[i], texts[i]);
-        if (sums->counts.marks[i] || !o->marks)
+        say_count(sums->counts.marks[i], texts[i][0], texts[i][1]);
+        if (sums->counts.marks[i] || !(o->marks || (o->all && options_many(o))))
             continue;
-        printf("FAIL: mark %s was never hit\n", texts[i]);
+        printf("FAIL: mark %s was never hit: %s\n", texts[i][0], texts[i][1]);
         all = false;
     }
     return all;
@@ -183,14 +228,17 @@ static bool summary(const struct options *o, const struct sums *sums, double sec
     bool zero = false;
     printf("%llu seeds, %llu failed\n", (unsigned long long)sums->seeds,
            (unsigned long long)sums->failed);
+    for (int i = 0; i < MODES_COUNT; i++)
+        say_count(sums->by_mode[i], "mode", mode_name((enum sim_mode)i));
 #define X(name, text)                                                                              \
-    printf("  %12llu %s\n", (unsigned long long)sums->counts.name, text);                          \
-    if (!sums->counts.name && o->seeds >= ALL_FAULTS_FROM && !o->mutant) {                         \
+    say_count(sums->counts.name, "", text);                                                        \
+    if (!sums->counts.name && options_many(o)) {                                                   \
         printf("FAIL: no %s in %llu seeds\n", text, (unsigned long long)sums->seeds);              \
         zero = true;                                                                               \
     }
     SIM_COUNTERS(X)
 #undef X
+    zero |= !faults_struck(o, sums);
     zero |= !marks_hit(o, sums);
     double node_seconds = (double)sums->counts.node_us / 1e6;
     printf("  healed after %.2f s on average, %.2f s at most\n",
@@ -202,13 +250,6 @@ static bool summary(const struct options *o, const struct sums *sums, double sec
     if (sums->seeds == 1)
         printf("  trace hash %016llx\n", (unsigned long long)sums->last_hash);
     return !zero;
-}
-
-static double real_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 /* ---- running */
@@ -231,7 +272,9 @@ static void bury(const struct options *o, struct shared *sh, struct worker *work
     else
         snprintf(text, sizeof(text), "DIED: exit code %d", WEXITSTATUS(status));
     sums->seeds++;
-    say_failed(o, sums, sh->current[slot], text);
+    struct unit u;
+    options_unit(o, sh->current[slot], &u);
+    say_failed(o, sums, u, text);
     if (!(o->mutant && sums->failed))
         spawn(o, sh, workers, slot);
 }
@@ -242,7 +285,7 @@ static void run_all(const struct options *o, struct sums *sums)
     struct shared *sh =
         mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert(sh != MAP_FAILED);
-    sh->next = o->seed;
+    sh->end_at = real_seconds() + (double)o->seconds;
     for (unsigned i = 0; i < o->jobs; i++)
         spawn(o, sh, workers, i);
     for (;;) {
@@ -277,75 +320,30 @@ static void run_all(const struct options *o, struct sums *sums)
 /* One seed with its trace, in this process. */
 static int run_traced(const struct options *o, struct sums *sums)
 {
-    struct told t = {.seed = o->seed};
+    struct told t = {.unit = {o->mode, o->seed}};
     FILE *f = strcmp(o->trace, "-") == 0 ? stdout : fopen(o->trace, "w");
     if (!f) {
         fprintf(stderr, "qsmsim: %s: %s\n", o->trace, strerror(errno));
         return 2;
     }
     setvbuf(f, NULL, _IOLBF, 0); /* whole, too, when the core aborts */
-    run_one(o, o->seed, f, &t.result);
+    run_one(o, t.unit, f, &t.result);
     if (f != stdout)
         fclose(f);
     judge(o, sums, &t);
     return 0;
 }
 
-static bool parse_nodes(const char *text, struct options *o)
-{
-    char *end;
-    o->nodes_min = o->nodes_max = (uint32_t)strtoul(text, &end, 10);
-    if (*end == '-')
-        o->nodes_max = (uint32_t)strtoul(end + 1, &end, 10);
-    return *end == '\0' && o->nodes_min >= 1 && o->nodes_min <= o->nodes_max &&
-           o->nodes_max <= SIM_HOSTS_MAX;
-}
-
-static bool parse(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        {"seed", required_argument, NULL, 's'},  {"seeds", required_argument, NULL, 'm'},
-        {"nodes", required_argument, NULL, 'n'}, {"jobs", required_argument, NULL, 'j'},
-        {"trace", required_argument, NULL, 't'}, {"twice", no_argument, NULL, '2'},
-        {"help", no_argument, NULL, 'h'},        {"mutant-expect", no_argument, NULL, 'x'},
-        {"marks", no_argument, NULL, 'M'},       {NULL, 0, NULL, 0},
-    };
-    bool good = true;
-    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
-        if (c == 's')
-            o->seed = strtoull(optarg, NULL, 10);
-        else if (c == 'm')
-            o->seeds = strtoull(optarg, NULL, 10);
-        else if (c == 'n')
-            good = good && parse_nodes(optarg, o);
-        else if (c == 'j')
-            o->jobs = (unsigned)strtoul(optarg, NULL, 10);
-        else if (c == 't')
-            o->trace = optarg;
-        else if (c == '2')
-            o->twice = true;
-        else if (c == 'M')
-            o->marks = true;
-        else if (c == 'x')
-            o->mutant = true;
-        else if (c == 'h') {
-            fputs(usage, stdout);
-            exit(0);
-        } else
-            good = false;
-    }
-    return good && optind == argc && o->seeds && o->jobs && o->jobs <= JOBS_MAX &&
-           (!o->trace || o->seeds == 1);
-}
-
 int main(int argc, char **argv)
 {
-    struct options o = {.seed = 1, .seeds = 1, .nodes_min = 5, .nodes_max = 30, .jobs = 2};
+    struct options o;
     struct sums sums = {0};
-    if (!parse(argc, argv, &o)) {
-        fputs(usage, stderr);
-        return 2;
+    if (!options_parse(argc, argv, &o)) {
+        fputs(usage, o.help ? stdout : stderr);
+        return o.help ? 0 : 2;
     }
+    if (o.shrink)
+        return shrink(&o);
     double begun = real_seconds();
     if (o.trace && run_traced(&o, &sums) != 0)
         return 2;
@@ -354,8 +352,8 @@ int main(int argc, char **argv)
     bool good = summary(&o, &sums, real_seconds() - begun);
     if (o.mutant) {
         if (sums.failed)
-            printf("found in seed %llu, after %llu seeds\n", (unsigned long long)sums.first_failed,
-                   (unsigned long long)sums.seeds);
+            printf("found by %s seed %llu, after %llu seeds\n", mode_name(sums.first_failed.mode),
+                   (unsigned long long)sums.first_failed.seed, (unsigned long long)sums.seeds);
         else
             printf("not found in %llu seeds\n", (unsigned long long)sums.seeds);
         return sums.failed ? 0 : 1;

@@ -64,9 +64,17 @@ static bool queue_put(struct queue *q, struct parcel *p)
 
 /* ---- on the way */
 
-bool net_reachable(const struct sim *s, uint8_t side_a, uint8_t side_b)
+bool net_reachable(const struct sim *s, uint8_t from, uint8_t to)
 {
-    return !s->partitioned || side_a == side_b;
+    return !(s->blocked[from] >> to & 1);
+}
+
+static enum wire_kind kind_of(const struct parcel *p)
+{
+    struct reader r = {.at = p->data, .end = p->data + p->bytes};
+    struct wire_outer outer = {0};
+    wire_read_outer(&r, 0, &outer); /* whose cluster it is of does not matter */
+    return outer.kind;
 }
 
 static void arrive(struct sim *s, void *ctx, uint64_t arg)
@@ -87,9 +95,21 @@ static void arrive(struct sim *s, void *ctx, uint64_t arg)
     host_wake(to, s->now_us);
 }
 
-static bool is_lost(struct sim *s, struct host *to)
+#define DROP_EVERY_US (1 * SIM_S)
+#define DROP_FOR_US (10 * SIM_MS)
+
+static bool is_lost(struct sim *s, const struct parcel *p, struct host *to)
 {
     const struct net_model *m = &s->net;
+    if (to->drop_phase_us && (s->now_us - to->drop_phase_us) % DROP_EVERY_US < DROP_FOR_US) {
+        s->counts.perturbed++;
+        return true;
+    }
+    if (m->token_loss > 0 && rng_chance(&s->random, m->token_loss) &&
+        (kind_of(p) == WIRE_TOKEN || kind_of(p) == WIRE_TOKEN_ACK)) {
+        s->counts.tokens_lost++;
+        return true;
+    }
     if (s->now_us >= to->burst_until_us && rng_chance(&s->random, m->burst))
         to->burst_until_us = s->now_us + rng_range(&s->random, 1, m->burst_us);
     if (s->now_us < to->burst_until_us && rng_chance(&s->random, m->burst_loss)) {
@@ -107,6 +127,8 @@ static void deliver(struct sim *s, struct parcel *p, struct host *to, uint64_t l
 {
     const struct net_model *m = &s->net;
     uint64_t at = left_us + m->delay_us + rng_below(&s->random, m->jitter_us + 1);
+    if (m->late_data_us && p->net != NET_CONTROL)
+        at += rng_below(&s->random, m->late_data_us);
     if (rng_chance(&s->random, m->reorder)) {
         s->counts.reordered++;
         at += rng_range(&s->random, 1, m->reorder_us);
@@ -130,7 +152,11 @@ static void send_to(struct sim *s, struct parcel *p, struct host *to, uint64_t l
         return;
     if (p->net != NET_CONTROL && p->bytes > to->config.datagram_bytes)
         return; /* its link has a smaller MTU */
-    if (is_lost(s, to))
+    if (++s->sent == s->lose)
+        return;
+    if (to->deaf && p->net != NET_CONTROL)
+        return;
+    if (is_lost(s, p, to))
         return;
     deliver(s, p, to, left_us);
     if (rng_chance(&s->random, s->net.duplicate)) {

@@ -1,5 +1,6 @@
-/* sim_run: one seed from start to end: a plan, faults, calm, and then convergence within a minute
- * of virtual time, judged here and by the checker. */
+/* sim_run: one run from start to end, in one of the modes. Safety: a plan, faults, calm, and then
+ * convergence, judged here and by the checker. Storm: the same with view changes all the time.
+ * Liveness is in sim_live.c, small in sim_small.c. */
 #include "sim.h"
 #include <stdlib.h>
 #include <string.h>
@@ -40,13 +41,13 @@ static bool any_dead(struct sim *s, char *why, size_t room)
     uint32_t living[SIM_HOSTS_MAX];
     struct dead_search d = {.why = why, .room = room, .living = living};
     for (uint32_t i = 0; i < s->config.hosts; i++) {
-        if (s->hosts[i].node)
+        if (s->hosts[i].node && !s->hosts[i].given_up)
             living[d.count++] = node_id(s->hosts[i].node);
     }
     if (d.count)
         qsort(living, d.count, sizeof(living[0]), compare_ids);
     for (uint32_t i = 0; i < s->config.hosts && !d.found; i++) {
-        if (s->hosts[i].node)
+        if (s->hosts[i].node && !s->hosts[i].given_up)
             node_each_group(s->hosts[i].node, look_for_dead, &d);
     }
     return d.found;
@@ -54,7 +55,7 @@ static bool any_dead(struct sim *s, char *why, size_t room)
 
 static bool host_converged(struct sim *s, struct host *h, char *why, size_t room)
 {
-    if (!h->node)
+    if (!h->node || h->given_up)
         return true;
     const char *what = NULL;
     if (h->stopping)
@@ -114,37 +115,52 @@ static void trace_stuck(struct sim *s)
     }
 }
 
-static void heal(struct sim *s, struct run_result *ret)
+bool run_converge(struct sim *s, uint64_t within_us, const char *what)
 {
     char why[200] = "";
-    uint64_t calm = s->now_us;
-    faults_calm(s);
-    while (!sim_failed(s) && s->now_us < calm + HEAL_US) {
+    uint64_t from = s->now_us;
+    while (!sim_failed(s) && s->now_us < from + within_us) {
         sim_run_until(s, s->now_us + 100 * SIM_MS);
         if (sim_failed(s))
-            break;
+            return false;
         if (s->counts.events > EVENTS_MAX)
             sim_fail(s, "RUNAWAY: %llu events", (unsigned long long)s->counts.events);
-        if (!sim_converged(s, why, sizeof(why)))
-            continue;
-        ret->healed_us = s->now_us - calm;
-        sim_trace(s, "sim", "finish");
-        return;
+        if (sim_converged(s, why, sizeof(why)))
+            return true;
     }
-    if (sim_failed(s))
-        return;
-    trace_stuck(s);
-    sim_fail(s, "LIVE: not healed 60 s after calm: %s", why);
+    if (!sim_failed(s)) {
+        trace_stuck(s);
+        sim_fail(s, "LIVE: not %s %llu ms after calm: %s", what,
+                 (unsigned long long)within_us / SIM_MS, why);
+    }
+    return false;
 }
 
 /* ---- a seed */
+
+/* Most seeds are small: what goes wrong at all mostly goes wrong with few. */
+static uint32_t plan_nodes(const struct run_config *config, struct rng *r)
+{
+    uint64_t kind = rng_below(r, 100);
+    uint64_t least = kind < 92   ? 5
+                     : kind < 98 ? 31
+                                 : 100,
+             most = kind < 92   ? 30
+                    : kind < 98 ? 80
+                                : 200;
+    if (config->nodes_max) {
+        least = config->nodes_min;
+        most = config->nodes_max;
+    }
+    return (uint32_t)rng_range(r, least, most);
+}
 
 static struct sim_config plan_config(const struct run_config *config, struct rng *r)
 {
     struct sim_config c = sim_config_default();
     c.seed = config->seed;
     c.trace = config->trace;
-    c.hosts = (uint32_t)rng_range(r, config->nodes_min, config->nodes_max);
+    c.hosts = plan_nodes(config, r);
     c.groups = (uint32_t)(rng_chance(r, 0.7) ? rng_range(r, 1, 12) : rng_range(r, 13, 48));
     c.cms.regions_max = 1000;
     c.node.window_bytes = UINT64_C(1) << rng_range(r, 16, 22);
@@ -171,30 +187,51 @@ static void add_failure(struct run_result *ret, const char *text)
         snprintf(ret->failures[slot], sizeof(ret->failures[0]), "%s", text);
 }
 
-void run_seed(const struct run_config *config, struct run_result *ret)
+void run_result_fill(struct sim *s, struct run_result *ret)
 {
-    struct rng r = {config->seed * UINT64_C(0x9e3779b97f4a7c15) + 7};
-    struct sim_config c = plan_config(config, &r);
-    struct sim *s = sim_new(&c);
-    uint64_t until = rng_range(&r, 3 * SIM_S, 8 * SIM_S);
-    memset(ret, 0, sizeof(*ret));
-    ret->nodes = c.hosts;
-    cmshost_start(s);
-    faults_plan(s, &r, until);
-    load_plan(s, &r, until);
-    sim_run_until(s, until);
-    if (!sim_failed(s))
-        heal(s, ret);
     if (s->failure[0])
         add_failure(ret, s->failure);
     for (size_t i = 0; i < checker_failures(s->checker) && i < CHECKER_FAILURES_MAX; i++)
         add_failure(ret, checker_failure(s->checker, i));
+    ret->nodes = s->config.hosts;
+    ret->planned = s->planned_count;
     ret->hash = s->trace_hash;
     ret->lines = s->trace_lines;
     ret->virtual_us = s->now_us;
-    for (uint32_t i = 0; i < c.hosts; i++)
+    for (uint32_t i = 0; i < s->config.hosts; i++)
         host_done(&s->hosts[i]); /* counts its node */
     cmshost_count(s);
     ret->counts = s->counts;
+}
+
+void run_seed(const struct run_config *config, struct run_result *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (config->mode == MODE_small) {
+        small_run(config, ret);
+        return;
+    }
+    struct rng r = {config->seed * UINT64_C(0x9e3779b97f4a7c15) + 7};
+    struct sim_config c = plan_config(config, &r);
+    struct sim *s = sim_new(&c);
+    bool storm = config->mode == MODE_storm;
+    uint64_t until = rng_range(&r, 3 * SIM_S, 8 * SIM_S) + c.hosts * 2 * SIM_MS;
+    s->without = config->without;
+    cmshost_start(s);
+    faults_plan(s, until, storm);
+    load_plan(s, &r, until, storm);
+    sim_run_until(s, until);
+    uint64_t calm = s->now_us;
+    if (!sim_failed(s) && config->mode == MODE_liveness) {
+        calm = live_heal(s, &r);
+    } else if (!sim_failed(s)) {
+        faults_calm(s);
+        run_converge(s, HEAL_US, "healed");
+    }
+    if (!sim_failed(s)) {
+        ret->healed_us = s->now_us - calm;
+        sim_trace(s, "sim", "finish");
+    }
+    run_result_fill(s, ret);
     sim_free(s);
 }
