@@ -283,7 +283,10 @@ static void install_senders(struct member *m, const Qsm__Install *in)
         bool was = (g->installed & NODE_SEND) != 0;
         if (in->sender[i]->on && !was) {
             g->installed |= NODE_SEND;
-            member_tell(m, g, GROUP_SENDABLE);
+            if (g->want &
+                NODE_SEND) { /* else it was closed meanwhile, and may be gone for the shell */
+                member_tell(m, g, GROUP_SENDABLE);
+            }
         } else if (!in->sender[i]->on) {
             stop_sending(m, g);
         }

@@ -1,4 +1,5 @@
 /* regress: mistakes that seeds of the simulator found, as stories. */
+#include <string.h>
 #include "story.h"
 #include "suites.h"
 
@@ -148,7 +149,7 @@ START_TEST(a_group_that_came_back_under_another_id_is_known_by_the_new_one)
     story_join(st, 2, 1);
     story_settle(st);
     /* Host 2 hears of nothing, until it is told of the whole state. */
-    cmshost_crash(st->sim);
+    cmshost_crash(st->sim, 0);
     story_host(st, 2)->exiled_until_us = st->sim->now_us + 2 * SIM_S;
     cmshost_start(st->sim);
     story_run(st, 500 * SIM_MS);
@@ -198,6 +199,24 @@ START_TEST(a_message_cut_off_by_a_boundary_fits_the_smaller_datagrams_of_the_nex
 }
 END_TEST
 
+START_TEST(who_left_a_group_is_not_told_that_it_may_send_to_it)
+{
+    struct story *st = two_regions();
+    story_sender(st, 1, 0);
+    story_leave(st, 1, 0);
+    story_skip(st);
+    size_t lines = st->sim->kept_count;
+    for (bool prepared = false; !prepared; story_run(st, 50)) {
+        for (; lines < st->sim->kept_count; lines++)
+            prepared |= strstr(st->sim->kept[lines], " p1 prep ") != NULL;
+    }
+    app_close_send(story_host(st, 1), 0); /* too late for the epoch that lets it send */
+    story_settle(st);
+    story_expect(st, "p1 left g=*");
+    story_end(st); /* no upcall for a handle that is gone */
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
@@ -211,6 +230,7 @@ Suite *suite_regress(void)
     tcase_add_test(t, thousands_of_messages_of_the_dead_are_fetched_in_lots_and_in_any_order);
     tcase_add_test(t, a_group_that_came_back_under_another_id_is_known_by_the_new_one);
     tcase_add_test(t, a_message_cut_off_by_a_boundary_fits_the_smaller_datagrams_of_the_next_view);
+    tcase_add_test(t, who_left_a_group_is_not_told_that_it_may_send_to_it);
     suite_add_tcase(s, t);
     return s;
 }

@@ -118,7 +118,7 @@ START_TEST(what_was_fetched_for_a_void_attempt_is_not_delivered_again)
     sender->exiled_until_us = st->sim->now_us + 3 * SIM_S;
     simlink_cut(st->sim, sender->link);
     story_until(st, "p2 vote *");
-    cmshost_crash(st->sim);
+    cmshost_crash(st->sim, 0);
     story_host(st, 1)->exiled_until_us = st->sim->now_us + 2 * SIM_S;
     cmshost_start(st->sim);
     story_until(st, "p2 thaw *");
@@ -173,7 +173,7 @@ START_TEST(an_attempt_of_a_dead_leader_that_nobody_repeats_holds_up_nobody)
     host_pause(story_host(st, 2), st->sim->now_us + SIM_S); /* it has no vote */
     story_join(st, 3, 0);
     story_until(st, "p0 prep *");
-    cmshost_crash(st->sim);
+    cmshost_crash(st->sim, 0);
     story_run(st, 10 * SIM_MS);
     story_leave(st, 3, 0); /* before it was ever in: nothing is left to change */
     cmshost_start(st->sim);
@@ -250,7 +250,7 @@ START_TEST(nobody_is_told_what_is_not_durable_yet)
     story_run(st, 400 * SIM_MS);
     story_never(st, "p2 node *");
     story_never(st, "p1 prep *");
-    cmshost_crash(st->sim);
+    cmshost_crash(st->sim, 0);
     st->sim->cms.disk_us = 2 * SIM_MS;
     cmshost_start(st->sim);
     story_settle(st);
@@ -268,7 +268,7 @@ START_TEST(a_cms_that_lost_the_end_of_its_log_does_not_serve)
     story_join(st, 2, 0);
     story_until(st, "cms epoch ep=2 *");
     story_settle(st);
-    cmshost_crash(st->sim);
+    cmshost_crash(st->sim, 0);
     struct cms_host *cms = &st->sim->cms;
     free(cms->log[--cms->log_count].bytes); /* the install of epoch 2 */
     story_skip(st);
