@@ -300,6 +300,7 @@ struct sim {
     uint8_t
         blocked[SIM_SIDES]; /* bits: what a host of this side sends does not reach those sides */
     bool calm, ending;
+    bool crowd; /* many senders, few members */
     struct planned planned[SIM_PLANNED_MAX];
     uint32_t planned_count;
     struct ambush ambushes[SIM_AMBUSHES_MAX];

@@ -1,6 +1,7 @@
 /* sim_load: what a seed does besides faults: which hosts start when, groups that overlap at random,
  * members that send, senders that are no members, joins and leaves as time goes on, bursts. */
 #include "sim.h"
+#include "wire_token.h"
 #include <stdlib.h>
 
 void load_open(struct host *h)
@@ -208,11 +209,39 @@ static void plan_senders(struct sim *s, struct rng *r)
     sure->wants_send |= sure->wants_recv | bit(rng_below(r, s->config.groups));
 }
 
+/* Many senders to a few members: more channels in one region than a token takes. */
+static void plan_crowd(struct sim *s, struct rng *r)
+{
+    uint64_t members = rng_range(r, 3, 12);
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        s->hosts[i].wants_recv = i < members;
+        s->hosts[i].wants_send = 1;
+    }
+    s->crowd = true;
+}
+
+/* They all speak at once, now and then. */
+static void chorus(struct sim *s, void *ctx, uint64_t every_us)
+{
+    (void)ctx;
+    if (s->ending || s->calm)
+        return;
+    for (uint32_t i = 0; i < s->config.hosts; i++) {
+        if (s->hosts[i].node && !s->hosts[i].stopping)
+            load_burst(&s->hosts[i]);
+    }
+    sim_at(s, s->now_us + every_us, chorus, NULL, every_us);
+}
+
 /* Who is in which groups: the shapes of section 2 of the paper, and others. */
 static void plan_groups(struct sim *s, struct rng *r)
 {
     static void (*const shapes[])(struct sim *, struct rng *) = {plan_sets, plan_sets, plan_nested,
                                                                  plan_nested, plan_irregular};
+    if (s->config.hosts > WIRE_TOKEN_CHANNELS_MAX && rng_chance(r, 0.4)) {
+        plan_crowd(s, r);
+        return;
+    }
     shapes[rng_below(r, sizeof(shapes) / sizeof(shapes[0]))](s, r);
     double odd = s->config.hosts > 100 ? 5.0 / s->config.hosts : 0.08;
     for (uint32_t i = 0; i < s->config.hosts; i++) {
@@ -246,6 +275,8 @@ void load_plan(struct sim *s, struct rng *r, uint64_t until_us, bool storm)
     plan_groups(s, r);
     plan_starts(s, r, until_us);
     sim_at(s, rng_below(r, 300 * SIM_MS), traffic, NULL, every);
+    if (s->crowd)
+        sim_at(s, until_us / 3, chorus, NULL, until_us / 6);
     if (faults_have(s, FAULT_large, 0.5, &own)) {
         for (uint64_t n = rng_range(&own, 1, storm ? 10 : 3); n > 0; n--)
             sim_at(s, rng_range(&own, 300 * SIM_MS, until_us), large, NULL,

@@ -25,7 +25,7 @@ static const char usage[] =
     "                   loss of each datagram, one a run; all: a part of each\n"
     "  --seed N         the first seed (default 1); in mode small the number of the first run\n"
     "  --seeds M        how many of each mode (default 1; small: all runs, or M spread over them)\n"
-    "  --seconds S      as many as fit into so long\n"
+    "  --seconds S      as many as fit into so long; with --shrink: how long it may take (180)\n"
     "  --nodes A-B      hosts of a seed, chosen by it (default: by the seed, mostly 5-30); A "
     "means\n"
     "                   A-A; at most 1000\n"

@@ -41,10 +41,10 @@ void queue_clear(struct queue *q)
     q->room = q->head = 0;
 }
 
-/* False: full, the datagram is lost. */
+/* False: full, the datagram is lost. An empty queue takes any one, as a kernel's does. */
 static bool queue_put(struct queue *q, struct parcel *p)
 {
-    if (q->bytes + weight(p) > q->bytes_max)
+    if (q->count && q->bytes + weight(p) > q->bytes_max)
         return false;
     if (q->count == q->room) {
         size_t room = q->room ? q->room * 2 : 16;

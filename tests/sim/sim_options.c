@@ -207,6 +207,6 @@ bool options_parse(int argc, char **argv, struct options *o)
     o->marks = marks;
     o->shrink = shrinks;
     o->help = help;
-    bool single = !o->all && o->seeds == 1 && !o->seconds;
+    bool single = !o->all && o->seeds == 1 && (!o->seconds || o->shrink);
     return good && !help && optind == argc && (single || (!o->trace && !o->shrink));
 }

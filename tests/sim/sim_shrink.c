@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "sim_options.h"
 
 #define TRY_SECONDS 60
-#define SEEDS_TRIED 40
+#define SEEDS_TRIED 30
+#define SHRINK_SECONDS 180 /* in all, unless --seconds says otherwise */
 
 struct outcome {
     char promise[32]; /* S7, LIVE, DIED ...; empty: did not fail */
@@ -62,11 +64,14 @@ struct shrinking {
     struct run_config best;
     struct outcome out; /* of it */
     unsigned tries;
+    time_t end; /* real time: no more tries */
 };
 
 /* Takes a smaller run for the best one when the same promise fails in it. */
 static bool same(struct shrinking *sh, const struct run_config *config)
 {
+    if (time(NULL) >= sh->end)
+        return false;
     struct outcome out = attempt(config);
     sh->tries++;
     if (strcmp(out.promise, sh->out.promise) != 0)
@@ -76,64 +81,73 @@ static bool same(struct shrinking *sh, const struct run_config *config)
     return true;
 }
 
-static void fewer_kinds(struct shrinking *sh)
-{
-    for (int i = 0; i < FAULTS_COUNT; i++) {
-        struct run_config c = sh->best;
-        bool has = !(c.without.kinds >> i & 1);
-        c.without.kinds |= UINT64_C(1) << i;
-        if (has)
-            same(sh, &c);
-    }
-}
-
-static bool fewer_hosts(struct shrinking *sh)
+/* The smallest number of hosts with which it fails, in this seed or one of the next. */
+static void fewer_hosts(struct shrinking *sh)
 {
     static const uint32_t sizes[] = {3, 4, 5, 6, 8, 10, 13, 17, 25, 50, 100};
+    uint32_t now = sh->best.nodes_max ? sh->best.nodes_max : sh->out.result.nodes;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct run_config c = sh->best;
-        uint32_t now = c.nodes_max ? c.nodes_max : sh->out.result.nodes;
         if (now && sizes[i] >= now)
-            return false;
+            return;
         c.nodes_min = c.nodes_max = sizes[i];
         for (int k = 0; k < SEEDS_TRIED; k++, c.seed++) {
             if (same(sh, &c))
-                return true;
+                return;
         }
     }
-    return false;
+}
+
+/* Leaves out a set of things: kinds of fault, then single faults. */
+static bool leave_out(struct run_config *c, int thing)
+{
+    if (thing < FAULTS_COUNT) {
+        uint64_t bit = UINT64_C(1) << thing;
+        bool has = !(c->without.kinds & bit);
+        c->without.kinds |= bit;
+        return has;
+    }
+    uint8_t *byte = &c->without.planned[(thing - FAULTS_COUNT) / 8];
+    uint8_t bit = (uint8_t)(1u << (thing - FAULTS_COUNT) % 8);
+    bool has = !(*byte & bit);
+    *byte |= bit;
+    return has;
+}
+
+/* Leaves out first..first+count-1, or, where that is too much, what can be of each half. */
+static void fewer(struct shrinking *sh, int first, int count)
+{
+    struct run_config c = sh->best;
+    bool any = false;
+    for (int i = first; i < first + count; i++)
+        any |= leave_out(&c, i);
+    if (!any || same(sh, &c) || count == 1)
+        return;
+    fewer(sh, first, count / 2);
+    fewer(sh, first + count / 2, count - count / 2);
 }
 
 static void fewer_faults(struct shrinking *sh)
 {
     uint32_t planned = sh->out.result.planned; /* not known of one that died */
-    for (unsigned i = 0; i < (planned ? planned : 32); i++) {
-        struct run_config c = sh->best;
-        c.without.planned[i / 8] = (uint8_t)(c.without.planned[i / 8] | 1u << i % 8);
-        same(sh, &c);
-    }
+    fewer(sh, 0, FAULTS_COUNT);
+    fewer(sh, FAULTS_COUNT, planned ? (int)planned : 32);
 }
 
-/* Whether two tries were the same run: what is left out then was not in it anyhow. */
-static bool equal(const struct outcome *a, const struct outcome *b)
-{
-    return strcmp(a->promise, b->promise) == 0 && a->result.hash == b->result.hash &&
-           a->result.hash != 0;
-}
-
+/* What is left out without being part of the run need not be named. */
 static void say_less(struct shrinking *sh)
 {
     for (int i = 0; i < FAULTS_COUNT + SIM_PLANNED_MAX; i++) {
-        struct run_config c = sh->best;
+        struct run_config less = sh->best, c = sh->best;
+        if (leave_out(&less, i))
+            continue;
         if (i < FAULTS_COUNT)
             c.without.kinds &= ~(UINT64_C(1) << i);
         else
             c.without.planned[(i - FAULTS_COUNT) / 8] &= (uint8_t) ~(1u << (i - FAULTS_COUNT) % 8);
-        if (memcmp(&c.without, &sh->best.without, sizeof(c.without)) == 0)
-            continue;
         struct outcome out = attempt(&c);
         sh->tries++;
-        if (equal(&out, &sh->out))
+        if (out.result.hash && out.result.hash == sh->out.result.hash)
             sh->best = c;
     }
 }
@@ -158,17 +172,19 @@ int shrink(const struct options *o)
     struct shrinking sh = {.best = options_run(o, (struct unit){o->mode, o->seed})};
     sh.out = attempt(&sh.best);
     sh.tries = 1;
+    sh.end = time(NULL) + (time_t)(o->seconds ? o->seconds : SHRINK_SECONDS);
     if (!sh.out.promise[0]) {
         printf("seed %llu does not fail\n", (unsigned long long)o->seed);
         return 0;
     }
     printf("fails: %s\n", sh.out.result.failed ? sh.out.result.failures[0] : sh.out.promise);
     if (o->mode != MODE_small) { /* a run of that is as small as it gets */
-        fewer_kinds(&sh);
-        while (fewer_hosts(&sh))
-            fewer_kinds(&sh);
+        fewer_hosts(&sh);        /* first, since that makes the tries short */
         fewer_faults(&sh);
-        say_less(&sh);
+        fewer_hosts(&sh);
+        fewer_faults(&sh);
+        if (time(NULL) < sh.end)
+            say_less(&sh);
     }
     say_found(&sh);
     return 1;
