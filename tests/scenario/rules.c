@@ -129,6 +129,32 @@ START_TEST(what_was_fetched_for_a_void_attempt_is_not_delivered_again)
 }
 END_TEST
 
+START_TEST(what_an_expelled_sender_goes_on_to_send_is_taken_by_nobody)
+{
+    struct story *st = story_new(3, 1);
+    struct host *sender = story_host(st, 0);
+    story_sender(st, 0, 0);
+    for (uint32_t i = 0; i < 3; i++)
+        story_join(st, i, 0);
+    story_settle(st);
+    st->sim->cms.disk_us = 50 * SIM_MS;
+    sender->exiled_until_us = st->sim->now_us + SIM_S;
+    simlink_cut(st->sim, sender->link);
+    story_until(st, "p1 vote *");
+    story_drop(st, (struct rule){STORY_ANY, 2, WIRE_DATA, 0, STORY_EVER});
+    story_drop(st, (struct rule){STORY_ANY, 2, WIRE_BEACON, 0, STORY_EVER});
+    story_drop(st, (struct rule){STORY_ANY, 2, WIRE_TOKEN, 0, STORY_EVER});
+    story_send(st, 0, 0, 100);
+    story_until(st, "p1 view *");
+    story_drop_nothing(st);
+    story_settle(st);
+    story_rewind(st);
+    story_expect(st, "p0 send g=* n=1 ep=1 *");
+    story_never(st, "p1 deliver *");
+    story_end(st);
+}
+END_TEST
+
 START_TEST(a_joiner_fetches_a_dead_senders_messages_from_where_the_view_begins)
 {
     struct story *st = story_new(3, 2);
@@ -375,6 +401,7 @@ Suite *suite_rules(void)
     tcase_add_test(t, a_report_counts_for_its_own_attempt);
     tcase_add_test(t, who_voted_waits_for_the_install_without_the_cms);
     tcase_add_test(t, what_was_fetched_for_a_void_attempt_is_not_delivered_again);
+    tcase_add_test(t, what_an_expelled_sender_goes_on_to_send_is_taken_by_nobody);
     tcase_add_test(t, a_joiner_fetches_a_dead_senders_messages_from_where_the_view_begins);
     tcase_add_test(t, an_attempt_of_a_dead_leader_that_nobody_repeats_holds_up_nobody);
     tcase_add_test(t, a_group_is_no_longer_sent_to_once_all_that_was_sent_is_stable);
