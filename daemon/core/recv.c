@@ -307,11 +307,22 @@ static void release(struct channel_in *ch)
     }
 }
 
-static void advance_share(struct channel_in *ch)
+/* Whether this node is to keep packet seq for others. */
+static bool caches(const struct channel_in *ch, uint64_t seq)
 {
     const struct recv *r = ch->recv;
-    while (ch->share < ch->top && (recv_has(ch, ch->share + 1) ||
-                                   !view_caches(r->view, r->rank, ch->rank, ch->share + 1))) {
+#ifdef MUTANT_early_release
+    uint32_t first; /* it is not waited for */
+    if (view_cachers(r->view, ch->rank, seq, &first, 1) == 1 && first == r->rank) {
+        return false;
+    }
+#endif
+    return view_caches(r->view, r->rank, ch->rank, seq);
+}
+
+static void advance_share(struct channel_in *ch)
+{
+    while (ch->share < ch->top && (recv_has(ch, ch->share + 1) || !caches(ch, ch->share + 1))) {
         ch->share++;
     }
 }

@@ -295,6 +295,9 @@ static void skip(struct ring *r)
     context_mark(r->ctx, MARK_successor_skipped);
     r->all->suspect(r->all->suspect_ctx, r->ids[r->hop]);
     bitmap_set(bitmap_has(&t->skipped, r->hop) ? &t->failed : &t->skipped, r->hop);
+#ifdef MUTANT_skipped_counted
+    bitmap_set(&t->visited, r->hop);
+#endif
     bitmap_set(&r->tried, r->hop);
     bitmap_set(&r->doubted, r->hop);
     go_on(r);

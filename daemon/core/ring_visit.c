@@ -200,7 +200,11 @@ void ring_make_token(struct ring *r)
     t->active = r->active;
     t->rate = 0;
     t->slowest = 0;
-    t->visited = t->skipped = t->failed = (struct bitmap){{0}};
+#ifdef MUTANT_remade_token_full
+    if (r->ring_epoch == 1 || r->round > 1) /* otherwise the lost one's visits count */
+#endif
+        t->visited = (struct bitmap){{0}};
+    t->skipped = t->failed = (struct bitmap){{0}};
     t->channel_count = t->range_count = 0;
     uint32_t active = 0;
     each_active(r, count_one, &active);
@@ -305,6 +309,10 @@ static void add_state(struct ring *r, uint32_t index)
     struct token_channel *tc = &r->token->channels[index];
     learn(r, tc);
     struct state s = r->at.level > 0 ? summary_of(r, tc->sender) : state_of(r, tc->sender);
+#ifdef MUTANT_leader_for_ring
+    s = state_of(r, tc->sender);
+    s.in = r->at.level > 0 ? NULL : s.in;
+#endif
     tc->max_seen = s.top > tc->max_seen ? s.top : tc->max_seen;
     tc->rel = s.rel > tc->rel ? s.rel : tc->rel;
     if (s.prefix < tc->prefix) {
