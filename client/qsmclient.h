@@ -25,7 +25,12 @@ extern "C" {
 struct qsm;       /* a connection */
 struct qsm_group; /* a group opened on a connection; owned by it */
 
-enum qsm_mode { QSM_RECV = 1, QSM_SEND = 2, QSM_NO_ECHO = 4 /* not what this connection sent */ };
+enum qsm_mode {
+    QSM_RECV = 1,
+    QSM_SEND = 2,
+    QSM_NO_ECHO = 4, /* not what this connection sent */
+    QSM_LATEST = 8,  /* who does not read in time misses messages instead of losing the subscription */
+};
 
 enum qsm_end { QSM_END_LEFT = 1, QSM_END_SLOW, QSM_END_EXPELLED, QSM_END_GAP, QSM_END_SHUTDOWN,
                QSM_END_DISCONNECTED };
@@ -39,7 +44,8 @@ struct qsm_message {
     size_t bytes;
     uint32_t sender;      /* node id: one run of a host's daemon */
     const char *host;     /* its name */
-    uint64_t number;      /* per sender and group: 1, 2, 3 ..., gap-free while the subscription lasts */
+    uint64_t number;      /* per sender and group: 1, 2, 3 ..., gap-free while the subscription lasts,
+                           * but for what `dropped` tells */
     uint64_t epoch;       /* view in which it was sent */
 };
 
@@ -67,6 +73,8 @@ struct qsm_callbacks {
     void (*complete)(void *ctx, struct qsm_group *g, uint64_t token, int status, const char *reason);
     /* An open or close that was begun with a _start function ended. */
     void (*opened)(void *ctx, struct qsm_group *g, int status, const char *text);
+    /* Of a subscription with QSM_LATEST so many messages were dropped, between the last and the next. */
+    void (*dropped)(void *ctx, struct qsm_group *g, uint64_t messages);
 };
 
 /* Connects to the daemon at path (NULL: $QSM_SOCKET, else QSM_SOCKET_DEFAULT) and greets it within

@@ -466,8 +466,16 @@ static int on_error(struct qsm *q, const Qsm__ToClient *m)
 
 static int on_dropped(struct qsm *q, const Qsm__ToClient *m)
 {
-    (void)q;
-    (void)m; /* only a subscription with the policy `latest` hears it; this library asks for none */
+    struct qsm_group *g = group_find(q, m->dropped->id);
+
+    if (!g)
+        return 0;
+    q->calls++;
+    if (q->callbacks.dropped) {
+        q->depth++;
+        q->callbacks.dropped(q->callbacks.ctx, g, m->dropped->messages);
+        q->depth--;
+    }
     return 0;
 }
 

@@ -162,6 +162,7 @@ static int request_open(struct qsm *q, struct qsm_group **groups, size_t count, 
             list[i].recv = mode & QSM_RECV;
             list[i].send = mode & QSM_SEND;
             list[i].no_echo = mode & QSM_NO_ECHO;
+            list[i].latest = mode & QSM_LATEST;
             pointers[i] = &list[i];
         }
         r->mode = mode & (QSM_RECV | QSM_SEND);
@@ -269,7 +270,7 @@ static int send_opens(struct qsm *q, struct qsm_group **groups, size_t count, un
         for (size_t j = i; j < i + n; j++) {
             groups[j]->mode |= mode & (QSM_RECV | QSM_SEND);
             if (mode & QSM_RECV)
-                groups[j]->no_echo = mode & QSM_NO_ECHO;
+                groups[j]->flags = mode & FLAGS;
         }
         requests++;
         i += n;
@@ -422,22 +423,20 @@ int groups_reopen(struct qsm *q, int64_t deadline)
 {
     size_t count = HASH_COUNT(q->by_name);
     struct qsm_group **list = calloc(count + 1, sizeof(struct qsm_group *));
-    struct request **requests = calloc(3 * count + 1, sizeof(*requests));
+    struct request **requests = calloc(count + 1, sizeof(*requests));
     size_t request_count = 0;
     struct qsm_group *g, *next;
     int error = list && requests ? 0 : -ENOMEM;
 
-    for (unsigned mode = QSM_RECV; mode <= (QSM_RECV | QSM_SEND) && error == 0; mode++) {
-        for (unsigned echo = 0; echo <= QSM_NO_ECHO && error == 0; echo += QSM_NO_ECHO) {
-            size_t n = 0, sent = 0;
-            HASH_ITER (hh, q->by_name, g, next) {
-                if (g->mode == mode && g->no_echo == (echo != 0))
-                    list[n++] = g;
-            }
-            if (n > 0)
-                error = send_opens(q, list, n, mode | echo, true, requests + request_count, &sent);
-            request_count += sent;
+    for (unsigned mode = QSM_RECV; mode <= (MODES | FLAGS) && error == 0; mode++) {
+        size_t n = 0, sent = 0;
+        HASH_ITER (hh, q->by_name, g, next) {
+            if (g->mode != 0 && (g->mode | g->flags) == mode)
+                list[n++] = g;
         }
+        if (n > 0)
+            error = send_opens(q, list, n, mode, true, requests + request_count, &sent);
+        request_count += sent;
     }
     int waited = wait_requests(q, requests, request_count, deadline);
     free(requests);

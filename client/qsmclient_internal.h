@@ -28,7 +28,9 @@ enum { KIND_TO_DAEMON = 1, KIND_TO_CLIENT = 2, KIND_SUBMIT = 3, KIND_DELIVER = 4
 #define OUTPUT_BLOCKS_MAX 16      /* data frames that wait for the socket: 1 MB */
 #define OUTPUT_EAGER_BYTES 32768u /* written without waiting for qsm_process */
 #define INPUT_BYTES (256u << 10)
-#define MESSAGE_COST 16u              /* what a message counts of a grant beside its bytes */
+#define MESSAGE_COST 16u /* what a message counts of a grant beside its bytes */
+#define MODES (QSM_RECV | QSM_SEND)
+#define FLAGS (QSM_NO_ECHO | QSM_LATEST)
 #define HOSTS_MAX 16384               /* names remembered */
 #define POSITIONS_MAX 16384           /* senders remembered per group */
 #define CONTROL_ARENA_MAX (96u << 20) /* a control frame of 4 MiB of small groups, unpacked */
@@ -97,12 +99,12 @@ struct token {
 struct qsm_group {
     struct qsm *qsm; /* not owned */
     uint32_t id;
-    unsigned mode; /* what the application wants */
-    bool no_echo;  /* the mode's QSM_NO_ECHO */
-    bool live;     /* a subscription runs: an `end` is due */
-    bool granted;  /* the daemon has opened it for sending */
-    bool leaving;  /* freed when `end` came and the daemon has answered */
-    bool starved;  /* qsm_send said -EAGAIN */
+    unsigned mode;  /* what the application wants */
+    unsigned flags; /* of the mode: QSM_NO_ECHO, QSM_LATEST */
+    bool live;      /* a subscription runs: an `end` is due */
+    bool granted;   /* the daemon has opened it for sending */
+    bool leaving;   /* freed when `end` came and the daemon has answered */
+    bool starved;   /* qsm_send said -EAGAIN */
     bool feeding;
     unsigned closes;      /* requests to close that are not answered */
     unsigned send_closes; /* of them, to send: until then all word is of the earlier opening */

@@ -23,8 +23,8 @@ static const struct command commands[] = {
     {"stats", "[--watch SECONDS]", command_stats, "counters of the daemon"},
     {"pub", "GROUP [TEXT… | -l | -f FILE] [--wait] [-W SECONDS]", command_pub,
      "send messages: each TEXT, each line of standard input (-l), or a file"},
-    {"sub", "GROUP… [-n COUNT] [-W SECONDS] [-F FORMAT] [--rejoin]", command_sub,
-     "print the messages of groups"},
+    {"sub", "GROUP… [-n COUNT] [-W SECONDS] [-F FORMAT] [--policy end|latest] [--rejoin]",
+     command_sub, "print the messages of groups"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

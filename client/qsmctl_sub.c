@@ -30,9 +30,10 @@ struct sub {
     uint64_t count_max; /* 0: no limit */
     uint64_t count;
     bool rejoin;
-    bool ended;  /* a subscription ended for good */
-    int error;   /* of standard output, or out of memory */
-    char *bytes; /* to be written */
+    unsigned latest; /* QSM_LATEST or 0 */
+    bool ended;      /* a subscription ended for good */
+    int error;       /* of standard output, or out of memory */
+    char *bytes;     /* to be written */
     size_t used, size;
     struct qsm_group **groups;
 };
@@ -248,6 +249,15 @@ static void on_end(void *ctx, struct qsm_group *g, const struct qsm_end_event *e
         s->ended = true;
 }
 
+static void on_dropped(void *ctx, struct qsm_group *g, uint64_t messages)
+{
+    struct sub *s = ctx;
+
+    flush(s); /* what came before stands in front of it */
+    fprintf(stderr, "qsmctl: %s: dropped %llu messages\n", qsm_group_name(g),
+            (unsigned long long)messages);
+}
+
 /* ---- the command */
 
 static bool complete(const struct sub *s)
@@ -295,7 +305,9 @@ static int run(struct sub *s)
 
 static int parse_options(struct sub *s, int argc, char **argv, const char **ret_format)
 {
-    static const struct option options[] = {{"rejoin", no_argument, NULL, 'r'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"rejoin", no_argument, NULL, 'r'},
+                                            {"policy", required_argument, NULL, 'p'},
+                                            {NULL, 0, NULL, 0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "n:W:F:", options, NULL)) != -1) {
@@ -314,6 +326,11 @@ static int parse_options(struct sub *s, int argc, char **argv, const char **ret_
         case 'r':
             s->rejoin = true;
             break;
+        case 'p':
+            if (strcmp(optarg, "end") != 0 && strcmp(optarg, "latest") != 0)
+                return ctl_usage(s->ctl, "--policy %s: neither end nor latest", optarg);
+            s->latest = strcmp(optarg, "latest") == 0 ? QSM_LATEST : 0;
+            break;
         default:
             return ctl_usage(s->ctl, "wrong option");
         }
@@ -324,7 +341,8 @@ static int parse_options(struct sub *s, int argc, char **argv, const char **ret_
 int command_sub(struct ctl *ctl, int argc, char **argv)
 {
     struct sub s = {.ctl = ctl};
-    struct qsm_callbacks callbacks = {.ctx = &s, .message = on_message, .end = on_end};
+    struct qsm_callbacks callbacks = {
+        .ctx = &s, .message = on_message, .end = on_end, .dropped = on_dropped};
     const char *format = "%p\\n";
     int code = parse_options(&s, argc, argv, &format);
 
@@ -340,8 +358,8 @@ int command_sub(struct ctl *ctl, int argc, char **argv)
         ctl_catch_signals(ctl);
         int error = !s.groups || !s.bytes
                         ? -ENOMEM
-                        : qsm_open(ctl->qsm, (const char *const *)argv + optind, count, QSM_RECV,
-                                   ctl_left_ms(ctl, ANSWER_MS), s.groups);
+                        : qsm_open(ctl->qsm, (const char *const *)argv + optind, count,
+                                   QSM_RECV | s.latest, ctl_left_ms(ctl, ANSWER_MS), s.groups);
         flush(&s);
         code = error < 0 ? ctl_fail(ctl, count == 1 ? argv[optind] : NULL, error) : run(&s);
     }

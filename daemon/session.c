@@ -223,6 +223,7 @@ struct client *session_connect(struct session *s, uid_t uid, pid_t pid, uint64_t
     c->pid = pid;
     TAILQ_INIT(&c->dirty);
     TAILQ_INIT(&c->sending);
+    TAILQ_INIT(&c->late);
     purse_init(&c->purse, s->config.grant_bytes);
     LIST_INIT(&c->requests);
     TAILQ_INSERT_TAIL(&s->clients, c, all);
@@ -430,10 +431,12 @@ struct client *session_next(struct session *s, bool *ret_close)
 {
     struct client *c;
 
+    s->more = false;
     tell_admission(s);
     grants_serve(s);
     while ((c = TAILQ_FIRST(&s->fresh))) {
         feed_tell(c);
+        late_tell(c);
         out_cut(c);
         TAILQ_REMOVE(&s->fresh, c, fresh);
         c->is_fresh = false;
@@ -447,6 +450,9 @@ struct client *session_next(struct session *s, bool *ret_close)
 uint64_t session_deadline(const struct session *s)
 {
     uint64_t at = locals_deadline(s), grants_at = grants_deadline(s);
+
+    if (s->more)
+        return 0;
     const struct client *c;
 
     TAILQ_FOREACH (c, &s->waiting, waiting) {
@@ -465,7 +471,7 @@ static void client_age(struct client *c)
 
     c->aged = true;
     HASH_ITER (hh, c->by_id, u, next) {
-        if (u->recv && u->viewed && u->last_out > c->out.written_total)
+        if (u->recv && u->viewed && !u->latest && u->last_out > c->out.written_total)
             subscription_end(u, END_SLOW, false);
     }
 }

@@ -41,7 +41,13 @@ struct local *local_get(struct session *s, const char *name)
     return l;
 }
 
-static void members_unref(struct members *m)
+struct members *members_ref(struct members *m)
+{
+    m->refs++;
+    return m;
+}
+
+void members_unref(struct members *m)
 {
     if (m && --m->refs == 0)
         free(m);
@@ -59,8 +65,7 @@ static struct members *members_get(struct session *s, const uint32_t *ids, uint3
         memcpy(m->ids, ids, count * sizeof(*ids));
         s->last_members = m;
     }
-    m->refs++;
-    return m;
+    return members_ref(m);
 }
 
 static void handle_set(struct session *s, struct local *l, uint32_t handle)

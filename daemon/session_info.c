@@ -229,6 +229,7 @@ static struct session_gauges gauges(const struct session *s)
         .clients_max = s->config.clients_max,
         .client_groups = s->use_count,
         .client_output_bytes_cap = s->config.queue_bytes,
+        .client_latest_bytes = s->late_bytes,
         .client_granted_extra = s->purse.extra,
         .client_granted_extra_max = GRANT_EXTRA_MAX,
         .client_granted = s->purse.used[GRANT_SMALL] + s->purse.used[GRANT_LARGE],

@@ -1,7 +1,8 @@
 /* session_internal: what the files of session share. session.c has the connections and the turn;
  * session_group.c what the clients together want of each of the node's groups, and subscriptions;
  * session_feed.c messages on their way to the core and completions; session_grant.c how much of
- * them clients may have here; session_out.c the output of a client; session_info.c the questions.
+ * them clients may have here; session_late.c subscriptions that want the latest; session_out.c the
+ * output of a client; session_info.c the questions.
  *
  * Upcalls of the core only note: whatever then has to be asked of the node waits on the list of
  * pending groups until a call of the shell that brings the time (session_work). */
@@ -54,6 +55,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(client_messages_out, "messages queued for subscriptions")                                    \
     X(client_frames_out, "data frames cut for clients")                                            \
     X(subscriptions_slow, "subscriptions ended since their client did not read")                   \
+    X(latest_dropped, "messages dropped by subscriptions that want the latest")                    \
     X(subscriptions_begun, "subscriptions that got their first view")                              \
     X(completions_stable, "messages of clients that completed as stable")                          \
     X(completions_lost, "messages of clients whose end is unknown")                                \
@@ -69,6 +71,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(client_groups, "groups that clients have open, each client's counted")                       \
     X(client_output_bytes, "output that waits, all clients together, bytes")                       \
     X(client_output_bytes_cap, "cap on the output of one client: queue_bytes")                     \
+    X(client_latest_bytes, "newest messages kept for clients that do not read, bytes")             \
     X(client_granted_extra, "bytes granted above a feed's share, since it was emptied too fast")   \
     X(client_granted_extra_max, "cap on them")                                                     \
     X(client_granted, "bytes that clients have granted or queued")                                 \
@@ -151,8 +154,10 @@ struct use {
     uint32_t id;           /* the client's */
     bool listed;           /* in by_id of the client */
     UT_hash_handle hh;
-    TAILQ_ENTRY(use) of_local, sub, ready, dirty, sending, wanting, large_entry;
+    TAILQ_ENTRY(use) of_local, sub, ready, dirty, sending, wanting, large_entry, late_entry;
 
+    struct late *late; /* what a subscription with policy latest keeps aside; NULL: nothing */
+    bool latest;
     bool recv, viewed, no_echo; /* viewed: the subscription has begun */
     bool rejoining;             /* the next view begins it again, after an expulsion */
     uint64_t start_serial;      /* deliveries of the group before the subscription began */
@@ -288,6 +293,8 @@ struct client {
     struct batch batch;
     struct use_list dirty; /* uses with a completion or a grant to tell */
     struct use_list sending;
+    struct use_list late; /* subscriptions that keep something aside */
+    uint64_t late_bytes;
     struct purse purse;
     uint64_t allowed; /* bytes that it may still send: credit and old of all its uses */
     uint64_t revoked; /* of them, old */
@@ -304,6 +311,7 @@ struct session {
     struct node *node; /* not owned */
     uint64_t now_us;   /* of the last call that brought the time */
     bool stopped;
+    bool more;             /* a client has read, and there is more to tell it */
     uint32_t told_node_id; /* clients were told this one */
     uint64_t connections;
     uint32_t client_count, use_count;
@@ -316,6 +324,7 @@ struct session {
     bool leaving_look;
     TAILQ_HEAD(, local) leaving;
     struct client_list clients, fresh, waiting;
+    uint64_t late_bytes;
     struct local *by_name;
     struct local **by_handle;
     uint32_t handle_room;
@@ -371,6 +380,8 @@ void local_touch(struct session *s, struct local *l);
 void session_work(struct session *s);
 void locals_expire(struct session *s);
 uint64_t locals_deadline(const struct session *s);
+struct members *members_ref(struct members *m);
+void members_unref(struct members *m); /* NULL is fine */
 void locals_stop(struct session *s);
 void locals_done(struct session *s);
 
@@ -385,7 +396,15 @@ void subscription_end(struct use *u, enum end_why why, bool rejoined);
 /* The same when nobody is there to be told. */
 void subscription_drop(struct use *u);
 void subscription_deliver(void *ctx, const struct delivery *d);
+/* Writes a ViewEvent, which takes about view_bytes. */
+void view_tell(struct use *u, const struct members *m, uint64_t epoch);
+uint64_t view_bytes(const struct members *m);
 
+/* ---- session_late.c */
+void late_message(struct use *u, const struct delivery *d);
+void late_view(struct use *u);
+void late_tell(struct client *c); /* writes what was kept aside, as far as there is room */
+void late_end(struct use *u);     /* what was kept is dropped, and told so */
 /* ---- session_grant.c */
 /* Counts what u has anew, after its credit, queue or limit has changed. */
 void grant_count(struct session *s, struct use *u);

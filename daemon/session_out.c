@@ -170,8 +170,11 @@ void session_wrote(struct client *c, size_t bytes, uint64_t now_us)
         out_empty(c);
     else if (out_oldest_us(c) + c->s->config.queue_age_us > now_us)
         c->aged = false;
-    if (!TAILQ_EMPTY(&c->dirty) && o->bytes <= c->s->config.queue_bytes)
+    if ((!TAILQ_EMPTY(&c->dirty) && o->bytes <= c->s->config.queue_bytes) ||
+        (!TAILQ_EMPTY(&c->late) && o->bytes <= c->s->config.queue_bytes / 8)) {
         client_fresh(c);
+        c->s->more = true;
+    }
 }
 
 void out_done(struct client *c)

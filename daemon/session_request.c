@@ -199,6 +199,7 @@ static void use_open(struct use *u, const Qsm__OpenGroup *g, struct request *r)
     if (g->recv && !u->recv) {
         u->recv = true;
         u->no_echo = g->no_echo;
+        u->latest = g->latest;
         TAILQ_INSERT_TAIL(&l->subs, u, sub);
         l->receivers++;
         if (l->viewed)

@@ -9,17 +9,14 @@
 
 /* ---- beginning and end */
 
-void subscription_view(struct use *u)
+uint64_t view_bytes(const struct members *m)
+{
+    return 64 + 8 * (uint64_t)m->count;
+}
+
+void view_tell(struct use *u, const struct members *m, uint64_t epoch)
 {
     struct client *c = u->client;
-    const struct local *l = u->local;
-    const struct members *m = l->members;
-
-    if (!out_room(c, 64 + 8 * (uint64_t)m->count, 0)) {
-        c->s->stats.subscriptions_slow++;
-        subscription_end(u, END_SLOW, false);
-        return;
-    }
     struct arena *a = &c->s->scratch;
     session_arena_reset(a, SCRATCH_ARENA_MAX);
     Qsm__Member *members = session_arena_need(a, m->count * sizeof(*members));
@@ -32,7 +29,7 @@ void subscription_view(struct use *u)
     }
     Qsm__ViewEvent e = QSM__VIEW_EVENT__INIT;
     e.id = u->id;
-    e.epoch = l->epoch;
+    e.epoch = epoch;
     e.n_member = m->count;
     e.member = list;
     Qsm__ToClient out = QSM__TO_CLIENT__INIT;
@@ -42,6 +39,20 @@ void subscription_view(struct use *u)
     u->last_out = c->out.queued_total;
 }
 
+void subscription_view(struct use *u)
+{
+    struct client *c = u->client;
+    const struct local *l = u->local;
+
+    if (u->latest) {
+        late_view(u);
+    } else if (out_room(c, view_bytes(l->members), 0)) {
+        view_tell(u, l->members, l->epoch);
+    } else {
+        c->s->stats.subscriptions_slow++;
+        subscription_end(u, END_SLOW, false);
+    }
+}
 /* It starts after the last message delivered on this host (S9). */
 void subscription_begin(struct use *u)
 {
@@ -50,7 +61,8 @@ void subscription_begin(struct use *u)
     u->rejoining = false;
     u->start_serial = u->local->serial;
     s->stats.subscriptions_begun++;
-    session_trace(s, "sub c=%llu g=%s", (unsigned long long)u->conn, u->local->name);
+    if (!u->latest) /* the checker takes no gaps */
+        session_trace(s, "sub c=%llu g=%s", (unsigned long long)u->conn, u->local->name);
     subscription_view(u);
 }
 
@@ -95,6 +107,7 @@ static const char *const end_names[] = {
 void subscription_drop(struct use *u)
 {
     struct local *l = u->local;
+    late_end(u);
     u->recv = u->viewed = u->rejoining = false;
     TAILQ_REMOVE(&l->subs, u, sub);
     assert(l->receivers > 0);
@@ -104,7 +117,8 @@ void subscription_drop(struct use *u)
 void subscription_end(struct use *u, enum end_why why, bool rejoined)
 {
     struct session *s = u->client->s;
-    if (u->viewed) {
+    late_end(u);
+    if (u->viewed && !u->latest) {
         session_trace(s, "end c=%llu g=%s why=%s", (unsigned long long)u->conn, u->local->name,
                       end_names[why]);
     }
@@ -194,7 +208,9 @@ void subscription_deliver(void *ctx, const struct delivery *d)
     TAILQ_FOREACH_SAFE (u, &l->subs, sub, next) {
         if (!u->viewed || (u->no_echo && own && owner_of(l, d->number) == u))
             continue;
-        if (!out_message(u->client, u, d)) {
+        if (u->latest) {
+            late_message(u, d);
+        } else if (!out_message(u->client, u, d)) {
             s->stats.subscriptions_slow++;
             subscription_end(u, END_SLOW, false);
         } else if (session_traced(s)) {

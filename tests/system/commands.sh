@@ -105,6 +105,26 @@ in_and_out() {
             grep -q "\"payload\":null,\"hex\":\"ff\"" "$work/got"'
 }
 
+# A reader that sleeps: stopped, so that its socket fills.
+latest() {
+    local count=300000 total
+    hear "$work/got" sub in --policy latest
+    sleep 0.3
+    kill -STOP "${host_pid[sub]}"
+    seq -f 'message number %.0f' $count | ctl h1 pub in -l --wait -W 60
+    kill -CONT "${host_pid[sub]}"
+    check "commands: --policy latest prints the last message" within 10 \
+        eval 'tail -n 1 "$work/got" | grep -qx "message number '$count'"'
+    check "commands: and says what was dropped" \
+        grep -q '^qsmctl: in: dropped [1-9][0-9]* messages' "$work/got.err"
+    total=$(awk -v n="$(wc -l <"$work/got")" '/dropped/ { n += $4 } END { print n }' "$work/got.err")
+    check "commands: what was printed and what was dropped is all" test "$total" -eq $count
+    check "commands: what was printed is in order" eval 'sort -c -n -k 3 "$work/got"'
+    kill -INT "${host_pid[sub]}"
+    check "commands: the subscription went on" heard
+    check "commands: --policy stop is wrong usage" ends 2 ctl h1 sub in --policy stop
+}
+
 time_and_ends() {
     check "commands: -W ends sub with 27" ends 27 ctl h1 sub quiet -W 0.3
     check "commands: -W ends groups --wait with 27" ends 27 ctl h1 groups quiet --wait 7 -W 0.3
@@ -137,6 +157,7 @@ cms_start
 check "commands: the host is admitted when a CMS comes" within 10 admitted h1
 usage_errors
 in_and_out
+latest
 time_and_ends
 cluster_end commands
 ((failures == 0))

@@ -226,6 +226,15 @@ Qsm__ToClient *heard(const struct client *c, Qsm__ToClient__WhatCase what, unsig
     return NULL;
 }
 
+const struct told *heard_any(const struct client *c, unsigned i)
+{
+    for (size_t k = 0; k < told_count; k++) {
+        if (told[k].client == c && i-- == 0)
+            return &told[k];
+    }
+    return NULL;
+}
+
 const struct told *delivered(const struct client *c, unsigned i)
 {
     for (size_t k = 0; k < told_count; k++) {
@@ -283,6 +292,7 @@ long say_open(struct client *c, uint64_t request, uint32_t id, const char *name,
     g.recv = (mode & RECV) != 0;
     g.send = (mode & SEND) != 0;
     g.no_echo = (mode & NO_ECHO) != 0;
+    g.latest = (mode & LATEST) != 0;
     m.request = request;
     m.n_group = 1;
     m.group = list;

@@ -15,7 +15,7 @@
 #define SECOND 1000000u
 #define WHAT(name) QSM__TO_CLIENT__WHAT_##name
 
-enum { RECV = 1, SEND = 2, NO_ECHO = 4 };
+enum { RECV = 1, SEND = 2, NO_ECHO = 4, LATEST = 8 };
 
 /* The node that the session calls. */
 struct rig_group {
@@ -63,6 +63,7 @@ void rig_parse(struct client *c, const uint8_t *bytes, size_t count);
 /* The i-th control message of a kind (WHAT(_NOT_SET): of any), or data frame, that c heard; NULL:
  * none. */
 Qsm__ToClient *heard(const struct client *c, Qsm__ToClient__WhatCase what, unsigned i);
+const struct told *heard_any(const struct client *c, unsigned i); /* of both */
 const struct told *delivered(const struct client *c, unsigned i);
 const char *error_of(const struct client *c); /* "where: what" of an IpcError, or "" */
 

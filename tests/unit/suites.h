@@ -24,6 +24,7 @@
     X(session)                                                                                     \
     X(session_data)                                                                                \
     X(session_grant)                                                                               \
+    X(session_late)                                                                                \
     X(store)                                                                                       \
     X(suspect)                                                                                     \
     X(timer)                                                                                       \
