@@ -30,7 +30,7 @@
 #define CLIENT_QUANTUM_US 5000u /* requests of clients */
 #define PULL_QUANTUM_US 5000u   /* filling the sockets */
 #define STOP_US 1500000u
-
+#define MTU_US 1000000u /* at most so often the MTU is read; no turn is made for it */
 /* When turns follow each other closely and each finds little, the next one waits a little, so that
  * it finds more: a wakeup costs more than a copy. */
 #define BUSY_TURNS 8u      /* in a row before that begins */
@@ -65,6 +65,7 @@ struct loop {
     uint64_t now_us;                                 /* as of this turn's present step */
     uint64_t turn_ended_us, datagrams, client_bytes; /* datagrams, bytes: of this turn */
     unsigned busy_turns;
+    uint64_t mtu_at_us;
     uint32_t refused_address; /* that could not be listened to, said once */
     bool linked;              /* what was last told of the CMS */
     uint32_t node_id;
@@ -390,6 +391,14 @@ static void tell_status(struct loop *l)
         log_info("%s", text);
 }
 
+static void look_at_mtu(struct loop *l)
+{
+    if (l->now_us < l->mtu_at_us)
+        return;
+    l->mtu_at_us = l->now_us + MTU_US;
+    udp_look_at_mtu(l->config.udp);
+}
+
 /* ---- the turn */
 
 static void stop_when_asked(struct loop *l)
@@ -475,6 +484,7 @@ static void turn(struct loop *l)
     if (ipc_flush(l->ipc, l->now_us))
         l->again = true;
     tell_status(l);
+    look_at_mtu(l);
     trace_flush(l->config.trace);
     l->now_us = l->turn_ended_us = clock_now();
     if (l->now_us - started_us > l->counters.turn_max_us)

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
+#include "log.h"
 #define PROC_ROUTE "/proc/net/route"
 #define BUFFER_BYTES 9216 /* one that is longer than any of ours is seen as such */
 #define ROUTE_UP 1u
@@ -66,7 +66,9 @@ struct udp {
     char interface[IF_NAMESIZE];
     int ifindex;
     bool loopback;
-    uint32_t address, mtu, listening;
+    uint32_t address, listening;
+    uint32_t mtu, mtu_at_start;
+    bool fragments; /* the kernel may make some */
     uint64_t rcvbuf;
     struct udp_config config; /* its strings are gone */
     uint64_t fault_below, random;
@@ -198,7 +200,7 @@ static int read_interface(struct udp *u, char *error, size_t bytes)
         return fail(-errno, error, bytes, "cannot make a socket: %s", strerror(errno));
     strcpy(request.ifr_name, u->interface);
     rc = ioctl(fd, SIOCGIFMTU, &request);
-    u->mtu = (uint32_t)request.ifr_mtu;
+    u->mtu = u->mtu_at_start = (uint32_t)request.ifr_mtu;
     if (rc == 0)
         rc = ioctl(fd, SIOCGIFINDEX, &request);
     u->ifindex = request.ifr_ifindex;
@@ -392,6 +394,39 @@ uint32_t udp_mtu(const struct udp *u)
     return u->mtu;
 }
 
+static void allow_fragments(struct udp *u, bool allow)
+{
+    int value = allow ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO;
+
+    u->fragments = allow;
+    for (enum net_class net = 0; net < NET_CLASSES; net++)
+        setsockopt(u->fd[senders[net]], IPPROTO_IP, IP_MTU_DISCOVER, &value, sizeof(value));
+}
+
+void udp_look_at_mtu(struct udp *u)
+{
+    struct ifreq request = {0};
+    uint32_t mtu, before = u->mtu;
+
+    strcpy(request.ifr_name, u->interface);
+    if (ioctl(u->fd[UDP_CONTROL], SIOCGIFMTU, &request) < 0)
+        return;
+    mtu = (uint32_t)request.ifr_mtu;
+    if (mtu == before)
+        return;
+    u->mtu = mtu;
+    if (mtu < u->mtu_at_start) {
+        allow_fragments(u, true);
+        log_warning("interface %s: its MTU fell from %" PRIu32 " to %" PRIu32
+                    ": what is larger goes out in fragments, and may not reach this host at all, "
+                    "until qsmd is restarted",
+                    u->interface, before, mtu);
+    } else if (before < u->mtu_at_start) {
+        allow_fragments(u, false);
+        log_notice("interface %s: its MTU is %" PRIu32 " again", u->interface, mtu);
+    }
+}
+
 uint64_t udp_rcvbuf(const struct udp *u)
 {
     return u->rcvbuf;
@@ -537,6 +572,9 @@ static void send_batch(struct udp *u, enum net_class net)
         } else if (errno == EAGAIN) {
             u->counters.send_full++;
             b->blocked = true;
+        } else if (errno == EMSGSIZE && !u->fragments) {
+            udp_look_at_mtu(u);
+            allow_fragments(u, true); /* of a route, then */
         } else if (errno != EINTR) {
             u->counters.send_too_big += errno == EMSGSIZE;
             u->counters.send_errors += errno != EMSGSIZE;
@@ -575,6 +613,8 @@ void udp_put(struct udp *u, struct datagram *d)
     slot->body = d->body;
     slot->body_ref = d->body_ref;
     memcpy(slot->head, d->head, d->head_bytes);
+    u->counters.send_fragmented +=
+        u->fragments && d->head_bytes + d->body_bytes + HEADERS_BYTES > u->mtu;
     if (++b->count == UDP_BATCH)
         send_batch(u, d->net);
 }

@@ -48,6 +48,7 @@ struct udp_config {
     X(drop_fault, "datagrams dropped by debug fault_drop")                                         \
     X(drop_long, "datagrams longer than any of ours")                                              \
     X(send_full, "times a socket could take no more")                                              \
+    X(send_fragmented, "datagrams sent in fragments, since the MTU has fallen")                    \
     X(send_too_big, "datagrams not sent, since they are larger than the MTU")                      \
     X(send_errors, "datagrams not sent for another reason")                                        \
     X(recv_errors, "failed calls to receive")
@@ -64,7 +65,11 @@ void udp_close(struct udp *u); /* NULL is fine */
 
 uint32_t udp_address(const struct udp *u);
 const char *udp_interface(const struct udp *u);
-uint32_t udp_mtu(const struct udp *u);
+uint32_t udp_mtu(const struct udp *u); /* as last read */
+/* Reads the MTU anew. Datagrams are cut to fit the MTU of the start; while it is less, larger ones
+ * go out in fragments, which the log says. To be called now and then; a failed send does so, too.
+ */
+void udp_look_at_mtu(struct udp *u);
 uint64_t udp_rcvbuf(const struct udp *u); /* bytes of payload that the data socket was granted */
 int udp_descriptor(const struct udp *u, enum udp_socket socket);
 

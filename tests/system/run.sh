@@ -37,6 +37,7 @@ run datagrams "$here"/datagrams.sh
 run journal "$here"/journal.sh
 run limits "$here"/limits.sh
 run trace "$here"/trace.sh
+run mtu "$here"/mtu.sh
 run holders "$here"/holders.sh
 run lo demo_on_lo
 run crowd "$here"/crowd.sh
