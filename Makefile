@@ -4,7 +4,8 @@
 #   make test            all tests, as CI runs them, with sanitizers (asan: the same)
 #   make unit | scenario | sim SEEDS=N | mutants | tidy      parts of it
 #   make demo            five hosts on this machine, a stream across them
-#   make bench OUT=FILE  how fast it is here: a table, and as CSV in FILE (under 4 minutes)
+#   make bench OUT=FILE SECTIONS=…   how fast it is here: a table, and as CSV in FILE (under 5 minutes);
+#                        or some of: idle flow calls token join sim
 #   make install         DESTDIR= PREFIX=/usr/local
 #   make deps            the Debian packages that are missing
 #
@@ -202,7 +203,7 @@ demo-run: all tests
 	BUILD=$(BUILD) tests/system/demo.sh
 
 bench: all $(SIM) $(BENCH)
-	BUILD=$(BUILD) OUT="$(OUT)" tests/bench/figures.sh
+	BUILD=$(BUILD) OUT="$(OUT)" tests/bench/figures.sh $(SECTIONS)
 
 deps:
 	@packaging/deps.sh

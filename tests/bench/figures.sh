@@ -4,7 +4,7 @@
 # a train of segments crosses whole). The bridge copies in the sender's time. Nothing fails for being
 # slow; what could not be measured is "-". Other work on the machine shows in every figure, least in
 # the CPU times.
-#   BUILD=dir OUT=file.csv tests/bench/figures.sh [idle|flow|token|join|sim…]
+#   BUILD=dir OUT=file.csv tests/bench/figures.sh [idle|flow|calls|token|join|sim…]
 set -u
 . "$(dirname "$0")/../system/lib.sh"
 [[ ${OUT:-/} == /* ]] || export OUT=$PWD/$OUT
@@ -21,7 +21,7 @@ joins=50
 bytes=1000
 limit=210      # seconds after which nothing more is begun
 sections=("$@")
-[[ $# -gt 0 ]] || sections=(idle flow token join sim)
+[[ $# -gt 0 ]] || sections=(idle flow calls token join sim)
 flow=$BUILD/tests/bench/flow
 [ -x "$flow" ] || { echo "$flow is not built: use \`make bench\`" >&2; exit 2; }
 rows=$(mktemp "${TMPDIR:-/tmp}/qsm-figures.XXXXXX")
@@ -101,18 +101,81 @@ run_on() { # host command…
     QSM_SOCKET=$work/$name.sock "$@"
 }
 
-# ---- messages per second
+# ---- counting, by perf or else strace
 
+meter=none
+events=raw_syscalls:sys_enter,task-clock,instructions:u,instructions:k,cycles:u,cycles:k
+
+meter_find() {
+    if perf stat -e raw_syscalls:sys_enter true >"$work/meter.try" 2>&1 &&
+        grep -q '[0-9] *raw_syscalls:sys_enter' "$work/meter.try"; then
+        meter=perf
+    elif strace -c -f -o "$work/meter.try" true 2>/dev/null; then
+        meter=strace
+        say "calls: perf cannot count system calls here; strace can, but slows what it counts, so" \
+            "that more messages go in one call"
+    else
+        say "calls: neither perf nor strace can count system calls here"
+    fi
+}
+
+# Runs a command and counts it.
+metered() { # name command…
+    local file=$work/meter.$1
+    shift
+    case $meter in
+    perf) perf stat -x , -e "$events" -o "$file" "$@" ;;
+    strace) strace -c -f -o "$file" "$@" ;;
+    none) "$@" ;;
+    esac
+}
+
+# Counts a daemon until meters_end.
+meter_daemon() { # host
+    local file=$work/meter.qsmd.$1
+    case $meter in
+    perf) perf stat -x , -e "$events" -o "$file" -p "${pid[$1]}" & ;;
+    strace) strace -c -f -o "$file" -p "${pid[$1]}" 2>/dev/null & ;;
+    esac
+    host_pid[meter-$1]=$!
+}
+
+meters_end() { # host…
+    local name
+    for name in "$@"; do
+        kill -INT "${host_pid[meter-$name]}"
+        wait "${host_pid[meter-$name]}"
+        unset "host_pid[meter-$name]"
+    done
+}
+
+# What was counted, per message, of one or more names: nothing when it can't be.
+metered_value() { # event messages name…
+    local event=$1 count=$2
+    shift 2
+    if [[ $meter == perf ]]; then
+        awk -F , -v e="$event" -v n="$count" -v files=$# '
+            $3 == e && $1 ~ /^[0-9.]+$/ { sum += $1; seen++ }
+            END { if (seen == files) printf "%.8f\n", sum / n }' "${@/#/$work/meter.}"
+    elif [[ $event == raw_syscalls:sys_enter ]]; then
+        awk -v n="$count" '$NF == "total" { sum += $4 } END { printf "%.4f\n", sum / n }' \
+            "${@/#/$work/meter.}"
+    fi
+}
+
+# ---- messages per second
 # Sends from h1 to h2 … and prints the rate of the slowest receiver, or nothing.
 stream() { # group receivers messages
     local group=$1 receivers=$2 count=$3 i p pids=() good=1
     for ((i = 2; i <= receivers + 1; i++)); do
-        run_on "h$i" timeout 60 "$flow" recv "$group" "$count" >"$work/flow.h$i" 2>>"$work/flow.log" &
-        pids+=($!)
+        run_on "h$i" metered "recv.h$i" timeout 60 "$flow" recv "$group" "$count" \
+            >"$work/flow.h$i" 2>>"$work/flow.log" &
+pids+=($!)
     done
     ctl h1 groups "$group" --wait "$receivers" -W 20 >/dev/null || good=0
     ((good == 0)) ||
-        run_on h1 timeout 60 "$flow" send "$group" "$count" "$bytes" 2>>"$work/flow.log" || good=0
+        run_on h1 metered send.h1 timeout 60 "$flow" send "$group" "$count" "$bytes" \
+            2>>"$work/flow.log" || good=0
     for p in "${pids[@]}"; do
         ((good == 1)) || kill "$p" 2>/dev/null
         wait "$p" || good=0
@@ -147,8 +210,76 @@ measure_flow() { # receivers
     hosts_end
 }
 
-# ---- token round trips
+# ---- what a message costs
 
+# Names of the meters and the words for them.
+costs=(
+    "send.h1|the sender's application"
+    "qsmd.h1|the sender's qsmd"
+    "qsmd.h2|a receiver's qsmd"
+    "recv.h2|a receiver's application"
+    "send.h1 qsmd.h1|the sending host"
+    "qsmd.h2 recv.h2|a receiving host"
+)
+
+# A row for each of them.
+costs_of() { # event unit scale words
+    local i j k values line
+    for ((i = 0; i < ${#costs[@]}; i++)); do
+        values=()
+        for ((j = 1; j <= repeats; j++)); do
+            line=$work/cost.$j.$1.$i
+            [[ ! -s $line ]] || values+=("$(awk -v k="$3" '{ printf "%.4f", $1 * k }' "$line")")
+        done
+        figure "$4 per message 1 -> 2 (${costs[$i]#*|})" "$2" "${values[@]:--}"
+    done
+}
+
+measure_calls() {
+    local rate count i j event counted=()
+    hosts_begin 3
+    meter_find
+    if [[ $meter == none ]]; then
+        hosts_end
+        return
+    fi
+    rate=$(meter=none stream warm 2 20000)
+    count=$((${rate:-10000} * seconds))
+    for ((j = 1; j <= repeats; j++)); do
+        ! late || break
+        meter_daemon h1
+        meter_daemon h2
+        sleep 0.3 # until they are attached
+        rate=$(stream "calls-$j" 2 "$count")
+        meters_end h1 h2
+        [[ -n $rate ]] || continue
+        counted+=("$rate")
+        for event in ${events//,/ }; do
+            for ((i = 0; i < ${#costs[@]}; i++)); do
+                # shellcheck disable=SC2086 # a list of names
+                metered_value "$event" "$count" ${costs[$i]%|*} >"$work/cost.$j.$event.$i"
+            done
+        done
+    done
+    figure "messages 1 -> 2 while it is counted" 1/s "${counted[@]:--}"
+    costs_of raw_syscalls:sys_enter 1 1 "system calls"
+    if [[ $meter == perf ]]; then
+        costs_of task-clock us 1000 "CPU time"
+        if grep -q ',instructions:u,' "$work/meter.send.h1" &&
+            ! grep -q '<not.*,instructions:u,' "$work/meter.send.h1"; then
+            costs_of instructions:u 1 1 "instructions"
+            costs_of instructions:k 1 1 "instructions in the kernel"
+            costs_of cycles:u 1 1 "cycles"
+            costs_of cycles:k 1 1 "cycles in the kernel"
+        else
+            say "calls: no instructions and cycles: perf says that this machine does not count them"
+        fi
+    fi
+    [[ ! -s $work/flow.log ]] || cat "$work/flow.log"
+    hosts_end
+}
+
+# ---- token round trips
 # rounds, sum of their round trips, the last one's
 ring_counters() { # host
     ctl "$1" stats | awk '
@@ -267,6 +398,7 @@ for section in "${sections[@]}"; do
         measure_flow 2
         measure_flow 8
         ;;
+    calls) late || measure_calls ;;
     token)
         late || measure_token 5
         late || measure_token 64

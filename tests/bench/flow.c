@@ -259,7 +259,8 @@ static int run(struct flow *f, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct flow f = {0};
-    struct qsm_callbacks callbacks = {&f, NULL, on_view, on_end, NULL, NULL, on_opened};
+    struct qsm_callbacks callbacks = {
+        .ctx = &f, .view = on_view, .end = on_end, .opened = on_opened};
     bool sends = argc > 1 && strcmp(argv[1], "send") == 0;
     bool receives = argc > 1 && strcmp(argv[1], "recv") == 0;
 
