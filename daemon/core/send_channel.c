@@ -166,8 +166,12 @@ void send_channel_arm_beacon(struct channel_out *ch, uint64_t after_us)
     (void)after_us;
     (void)ch;
 #else
+    /* A sender into many regions begins them together: their ACKs must not come together for ever.
+     */
+    struct context *c = ch->send->ctx;
     ch->beacon_after_us = after_us;
-    timer_arm(&ch->send->ctx->timers, &ch->beacon_timer, ch->send->ctx->now_us + after_us);
+    timer_arm(&c->timers, &ch->beacon_timer,
+              c->now_us + after_us + context_random(c) % (after_us / 4 + 1));
 #endif
 }
 
