@@ -51,7 +51,7 @@
 /* X(name, what it shows): values, not counts */
 #define NODE_GAUGES(X)                                                                             \
     X(store_bytes, "bodies held, bytes")                                                           \
-    X(store_bytes_max, "cap on bodies of others: pool_bytes")                                      \
+    X(store_bytes_max, "cap: pool_bytes, and a datagram of each sender")                           \
     X(reassembly_bytes, "incomplete messages, bytes")                                              \
     X(reassembly_bytes_max, "cap: reassembly_bytes, and a message of each sender")                 \
     X(held_packets, "packets held for a view to come")                                             \

@@ -239,6 +239,25 @@ START_TEST(acks_of_many_regions_do_not_come_all_at_once_for_ever)
 }
 END_TEST
 
+START_TEST(a_datagram_of_each_of_many_senders_is_under_the_cap_that_is_told)
+{
+    struct sim_config c = sim_config_default();
+    c.hosts = 80;
+    c.groups = 1;
+    c.node.pool_bytes = 64 << 10;
+    struct story *st = story_with(&c);
+    story_join(st, 0, 0);
+    for (uint32_t i = 1; i < c.hosts; i++)
+        story_sender(st, i, 0);
+    story_settle(st);
+    for (uint32_t i = 1; i < c.hosts; i++)
+        story_send(st, i, 0, 1300);
+    story_settle(st);
+    ck_assert_uint_gt(story_host(st, 0)->peaks[0], c.node.pool_bytes); /* or it shows nothing */
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
@@ -254,6 +273,7 @@ Suite *suite_regress(void)
     tcase_add_test(t, a_message_cut_off_by_a_boundary_fits_the_smaller_datagrams_of_the_next_view);
     tcase_add_test(t, who_left_a_group_is_not_told_that_it_may_send_to_it);
     tcase_add_test(t, acks_of_many_regions_do_not_come_all_at_once_for_ever);
+    tcase_add_test(t, a_datagram_of_each_of_many_senders_is_under_the_cap_that_is_told);
     suite_add_tcase(s, t);
     return s;
 }
