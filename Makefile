@@ -3,6 +3,7 @@
 #   make                 everything that gets installed, into build/
 #   make test            all tests, as CI runs them, with sanitizers (asan: the same)
 #   make unit | scenario | sim SEEDS=N | mutants | tidy      parts of it
+#   make sim-long SECONDS=N  the simulator in all its modes, with fresh seeds, for so long
 #   make demo            five hosts on this machine, a stream across them
 #   make bench OUT=FILE SECTIONS=…   how fast it is here: a table, and as CSV in FILE (under 5 minutes);
 #                        or some of: idle flow calls token join sim
@@ -25,7 +26,8 @@ VERSION := $(shell sed -n 's/^\#\# \([0-9.]*\).*/\1/p' CHANGELOG.md 2>/dev/null 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 SEEDS ?= 500
-TEST_SEEDS ?= 60
+TEST_SEEDS ?= 30
+SECONDS ?= 600
 
 CC ?= cc
 CFLAGS ?= -O2 -g
@@ -92,7 +94,7 @@ BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
 tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(HELPERS)
-.PHONY: all tests test test-run demo demo-run bench unit scenario sim mutants tidy asan install deps clean
+.PHONY: all tests test test-run demo demo-run bench unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
@@ -191,7 +193,9 @@ unit: $(UNIT)
 scenario: $(SCENARIO)
 	$(SCENARIO)
 sim: $(SIM)
-	$(SIM) --seeds $(SEEDS) --jobs $(shell nproc)
+	$(SIM) --mode all --seeds $(SEEDS) --jobs $(shell nproc)
+sim-long: $(SIM)
+	$(SIM) --mode all --seed $$(date +%s) --seconds $(SECONDS) --jobs $(shell nproc)
 mutants:
 	+SEEDS=$(SEEDS) COUNT=1 MAKE="$(MAKE)" tests/mutants.sh
 tidy: $(CORE_A) all

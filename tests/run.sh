@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.." || exit 1
 build=${BUILD:-build}
 san=$build-asan
 make=${MAKE:-make}
-seeds=${SEEDS:-60}
+seeds=${SEEDS:-30}
 jobs=$(nproc)
 logs=$build/test-logs
 mkdir -p "$logs"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# sim.sh: the simulator as a test step: many seeds with faults, and a few of them twice.
+# sim.sh: the simulator as a test step: seeds of each of its modes, and a few of them twice.
 #   tests/sim.sh QSMSIM SEEDS
 set -u
 sim=$1
@@ -15,8 +15,16 @@ report() { # result name
     fi
 }
 
-"$sim" --seed 1 --seeds "$seeds" --jobs "$(nproc)"
-report $? "$seeds seeds of faults keep every promise and heal"
-"$sim" --seed 1 --seeds 6 --jobs "$(nproc)" --twice
-report $? "the same seed gives the same trace"
+# mode claim option…
+run() {
+    mode=$1 claim=$2
+    shift 2
+    "$sim" --mode "$mode" --seed 1 --jobs "$(nproc)" "$@"
+    report $? "$claim"
+}
+run safety "$seeds seeds of faults keep every promise and heal" --seeds "$seeds"
+run liveness "$seeds seeds: a core goes on while the others stay broken" --seeds "$seeds"
+run storm "$seeds seeds of view changes all the time" --seeds "$seeds"
+run small "a crash at every event, the loss of every datagram (a part of them)" --seeds $((seeds * 15))
+run all "the same seed gives the same trace" --seeds 2 --twice
 exit $failed

@@ -74,8 +74,9 @@ static bool stop(struct sim *s, struct host *h, uint64_t arg)
 
 static bool pause_host(struct sim *s, struct host *h, uint64_t for_us)
 {
-    if (!h->node || (s->gentle && !h->link))
-        return false;
+    bool tired = h->paused_until_us && s->now_us < h->paused_until_us + 2 * SIM_S;
+    if (!h->node || (s->gentle && (!h->link || tired)))
+        return false; /* a gentle seed does not add pauses up */
     host_pause(h, s->now_us + for_us);
     return true;
 }

@@ -155,10 +155,10 @@ static uint32_t plan_nodes(const struct run_config *config, struct rng *r)
     return (uint32_t)rng_range(r, least, most);
 }
 
-static struct sim_config plan_config(const struct run_config *config, struct rng *r)
+static struct sim_config plan_config(const struct run_config *config, uint64_t seed, struct rng *r)
 {
     struct sim_config c = sim_config_default();
-    c.seed = config->seed;
+    c.seed = seed;
     c.trace = config->trace;
     c.hosts = plan_nodes(config, r);
     c.groups = (uint32_t)(rng_chance(r, 0.7) ? rng_range(r, 1, 12) : rng_range(r, 13, 48));
@@ -211,8 +211,10 @@ void run_seed(const struct run_config *config, struct run_result *ret)
         small_run(config, ret);
         return;
     }
-    struct rng r = {config->seed * UINT64_C(0x9e3779b97f4a7c15) + 7};
-    struct sim_config c = plan_config(config, &r);
+    /* The same seed is another story in each mode. */
+    uint64_t seed = config->seed + ((uint64_t)config->mode << 24);
+    struct rng r = {seed * UINT64_C(0x9e3779b97f4a7c15) + 7};
+    struct sim_config c = plan_config(config, seed, &r);
     struct sim *s = sim_new(&c);
     bool storm = config->mode == MODE_storm;
     uint64_t until = rng_range(&r, 3 * SIM_S, 8 * SIM_S) + c.hosts * 2 * SIM_MS;
