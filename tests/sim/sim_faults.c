@@ -48,6 +48,24 @@ static struct host *sender_from(struct sim *s, struct host *h)
     return h;
 }
 
+static void hear_again(struct sim *s, void *ctx, uint64_t arg)
+{
+    struct host *h = ctx;
+    (void)s;
+    (void)arg;
+    h->deaf = false;
+}
+
+/* One that has not heard it gets no repairs either, for longer than a view change bears. */
+static void leave_deaf(struct sim *s, const struct host *sender)
+{
+    struct host *h = &s->hosts[rng_below(&s->random, s->config.hosts)];
+    for (uint32_t i = 0; i < s->config.hosts && (h == sender || h->hears || !h->node); i++)
+        h = &s->hosts[(h->index + 1) % s->config.hosts];
+    h->deaf = true;
+    sim_at(s, s->now_us + 5 * SIM_S, hear_again, h, 0);
+}
+
 /* A sender is heard by some hosts only, and dies: the others need what those have. */
 static bool last_words(struct sim *s, struct host *h, uint64_t after_us)
 {
@@ -58,6 +76,8 @@ static bool last_words(struct sim *s, struct host *h, uint64_t after_us)
     uint64_t share = rng_range(&s->random, 1, 9);
     for (uint32_t i = 0; i < s->config.hosts; i++)
         s->hosts[i].hears = rng_below(&s->random, 10) < share;
+    if (rng_chance(&s->random, 0.4))
+        leave_deaf(s, h);
     sim_at(s, s->now_us + after_us, crash_due, h, rng_below(&s->random, 2 * SIM_S));
     return true;
 }
@@ -210,14 +230,6 @@ static bool some_pairs(struct sim *s, struct host *h, uint64_t for_us)
     }
     sim_at(s, s->now_us + for_us, heal, NULL, 0);
     return is_partitioned(s);
-}
-
-static void hear_again(struct sim *s, void *ctx, uint64_t arg)
-{
-    struct host *h = ctx;
-    (void)s;
-    (void)arg;
-    h->deaf = false;
 }
 
 static bool deaf(struct sim *s, struct host *h, uint64_t for_us)

@@ -49,7 +49,7 @@ static const struct kind kinds[] = {
     {FAULT_partition, 0.3, 2, false, 50 * SIM_MS, 4 * SIM_S, 0, false, 0.1, 1},
     {FAULT_one_way, 0.25, 2, false, 50 * SIM_MS, 4 * SIM_S, 0, false, 0.1, 1},
     {FAULT_some_pairs, 0.3, 3, false, 50 * SIM_MS, 4 * SIM_S, 0, false, 0.1, 1},
-    {FAULT_deaf, 0.3, 5, true, 5 * SIM_MS, 700 * SIM_MS, 0, false, 0.1, 2},
+    {FAULT_deaf, 0.35, 6, true, 5 * SIM_MS, 4500 * SIM_MS, 0, false, 0.1, 2},
     {FAULT_squeeze, 0.25, 3, true, 20 * SIM_MS, 2 * SIM_S, 0, false, 0, 0},
     {FAULT_no_tokens, 0.25, 3, false, 20 * SIM_MS, 1500 * SIM_MS, 0, false, 0.1, 1},
     {FAULT_cms_crash, 0.3, 3, false, 5 * SIM_MS, 3 * SIM_S, 0, false, 0.4, 4},
