@@ -70,6 +70,7 @@ SIM_MAIN := $(filter %main.c,$(SIM_SRC))
 SIM_PARTS := $(filter-out %main.c,$(SIM_SRC) $(CHECK_SRC)) $(wildcard daemon/session*.c)
 UNIT_SRC := $(wildcard tests/unit/*.c)
 SCENARIO_SRC := $(wildcard tests/scenario/*.c)
+FIGURES_SRC := $(wildcard tests/charts/*.c)
 
 objs = $(patsubst %.c,$(BUILD)/%.o,$(1))
 pics = $(patsubst %.c,$(BUILD)/pic/%.o,$(1))
@@ -108,6 +109,7 @@ $(BUILD)/daemon/core/%.o: INC = . daemon/core proto
 $(BUILD)/client/%.o $(BUILD)/pic/%.o: INC = . client proto
 $(BUILD)/tests/unit/%.o: INC = . daemon daemon/core proto client tests/unit tests/sim
 $(BUILD)/tests/scenario/%.o: INC = . daemon daemon/core proto tests/scenario tests/sim
+$(BUILD)/tests/charts/%.o: INC = . daemon/core proto tests/charts tests/sim
 $(BUILD)/tests/sim/%.o: INC = . daemon daemon/core proto tests/sim
 $(BUILD)/tests/sim/check%.o: INC = tests/sim
 $(BUILD)/tests/system/%.o $(BUILD)/tests/bench/%.o: INC = client
@@ -159,6 +161,9 @@ $(BUILD)/qsmctl: $(call objs,$(CTL_SRC)) $(BUILD)/libqsmclient.a
 	$(LINK) $(call libs,libprotobuf-c smartcols jansson)
 
 $(BUILD)/qsmsim: $(call objs,$(SIM_MAIN) $(SIM_PARTS)) $(CORE_A)
+	$(LINK) $(call libs,libprotobuf-c) -lm
+
+$(BUILD)/qsmfigures: $(call objs,$(FIGURES_SRC) $(SIM_PARTS)) $(CORE_A)
 	$(LINK) $(call libs,libprotobuf-c) -lm
 
 $(BUILD)/qsmcheck: $(call objs,$(CHECK_SRC))

@@ -127,6 +127,8 @@ static uint64_t mix(uint64_t h, const char *text, size_t count)
 
 void sim_trace_line(struct sim *s, const char *who, const char *line)
 {
+    if (s->config.unwatched)
+        return;
     char small[600];
     size_t room = strlen(who) + strlen(line) + 32;
     char *text = room <= sizeof(small) ? small : malloc(room);
@@ -147,6 +149,8 @@ void sim_trace_line(struct sim *s, const char *who, const char *line)
 
 void sim_trace(struct sim *s, const char *who, const char *format, ...)
 {
+    if (s->config.unwatched)
+        return;
     char line[500];
     va_list args;
     va_start(args, format);

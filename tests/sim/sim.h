@@ -262,6 +262,7 @@ struct sim_config {
     uint32_t hosts, groups;
     bool keep_trace; /* in memory, for scenarios */
     FILE *trace;     /* NULL: none; not owned */
+    bool unwatched;  /* no trace at all, so that nothing is checked: for measurements */
     struct cms_config cms;
     struct node_config node; /* name, address and seed are filled in */
 };
@@ -326,6 +327,10 @@ struct sim {
     uint64_t lose, sent;   /* small: the datagram to be lost, and those sent; 0: none */
     bool (*filter)(void *ctx, const struct sim_look *look); /* true: drop it */
     void *filter_ctx;
+    /* What applications see, for measurements; NULL: nobody looks. */
+    void (*on_deliver)(void *ctx, const struct host *h, const struct delivery *d);
+    void (*on_stable)(void *ctx, const struct host *h, uint64_t number);
+    void *look_ctx;
 };
 
 /* sim.c. Hosts are down, the CMS is down. */

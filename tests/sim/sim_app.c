@@ -92,6 +92,10 @@ static void on_deliver(void *ctx, const struct delivery *d)
     struct app_group *a = by_handle(h, d->group, &g);
     if (!a)
         return;
+    if (h->sim->on_deliver)
+        h->sim->on_deliver(h->sim->look_ctx, h, d);
+    if (h->sim->config.unwatched)
+        return;
     uint64_t hash = sim_hash(d->data, d->bytes);
     for (uint32_t c = 0; c < SIM_CONNS_MAX; c++) {
         if (a->subscribed[c])
@@ -152,6 +156,8 @@ static void on_stable(void *ctx, uint32_t handle, uint64_t number, bool lost)
     uint32_t g;
     struct app_group *a = by_handle(h, handle, &g);
     struct sim_message *m;
+    if (h->sim->on_stable && !lost)
+        h->sim->on_stable(h->sim->look_ctx, h, number);
     while (a && (m = TAILQ_FIRST(&a->sent)) != NULL && m->number <= number) {
         if (m->ask)
             sim_trace(h->sim, h->name, "complete c=%u k=%llu g=%s st=%s", m->conn,
@@ -172,7 +178,8 @@ static void on_trace(void *ctx, const char *line)
 
 struct upcalls app_upcalls(struct host *h)
 {
-    return (struct upcalls){h, on_pull, on_deliver, on_group, on_stable, on_trace};
+    bool quiet = h->sim->config.unwatched;
+    return (struct upcalls){h, on_pull, on_deliver, on_group, on_stable, quiet ? NULL : on_trace};
 }
 
 /* ---- what applications do */

@@ -1,0 +1,122 @@
+/* main: qsmfigures prints what the charts in docs/ show, as CSV: `qsmfigures scale`, `perturb` or
+ * `above`. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "trial.h"
+
+#define RING_SIZE 25
+#define RING_OF_ALL 1024 /* the paper's linear design: one serial token */
+#define MESSAGE_BYTES 1000
+#define S UINT64_C(1000000)
+
+static const char *design(uint32_t ring_size)
+{
+    return ring_size == RING_OF_ALL ? "linear" : "rings";
+}
+
+/* ---- scale: what aggregation costs as the region grows */
+
+#define SCALE_RATE 500
+
+static void scale_one(uint32_t nodes, uint32_t ring_size)
+{
+    struct trial t = {.nodes = nodes,
+                      .ring_size = ring_size,
+                      .rate = SCALE_RATE,
+                      .message_bytes = MESSAGE_BYTES,
+                      .us = 6 * S};
+    struct trial_result r;
+    trial_run(&t, &r);
+    printf("%s,%u,%u,%.0f,%.0f,%.0f,%u,%.0f,%u,%.1f\n", design(ring_size), nodes, r.levels,
+           r.path_us, r.longest_us, samples_mean(&r.stable_us),
+           samples_quantile(&r.stable_us, 0.99), samples_mean(&r.unacked_bytes),
+           samples_quantile(&r.unacked_bytes, 0.99), r.worst_throughput);
+    fflush(stdout);
+    trial_result_done(&r);
+}
+
+static void scale(void)
+{
+    static const uint32_t sizes[] = {8, 25, 60, 120, 192, 400, 700, 1000};
+    printf("design,nodes,levels,round_trip_us,longest_ring_us,stable_mean_us,stable_p99_us,"
+           "unacked_mean_bytes,unacked_p99_bytes,least_rate\n");
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        scale_one(sizes[i], RING_SIZE);
+        scale_one(sizes[i], RING_OF_ALL);
+    }
+}
+
+/* ---- perturb: what one receiver's trouble costs the others */
+
+static const uint32_t crowds[] = {8, 25, 60, 120, 192};
+#define CROWDS (sizeof(crowds) / sizeof(crowds[0]))
+#define PERTURB_US (20 * S)
+
+/* Half the window fits into the 0.5 s of a sleep: the window is a quarter of the receive buffer. */
+#define PERTURB_RATE 256
+
+static void perturb_row(const struct trial *t, const struct trial_result *base)
+{
+    struct trial_result r;
+    struct samples base_latency = base->latency_us;
+    if (!trial_run(t, &r))
+        return;
+    uint32_t before = samples_quantile(&base_latency, 0.99);
+    uint32_t after = samples_quantile(&r.latency_us, 0.99);
+    printf("%s,%u,%s,%s,%u,%.1f,%.1f,%.1f,%.2f,%u,%u,%.2f,%u,%.0f,%u,%llu\n", design(t->ring_size),
+           t->nodes, t->perturbation == ASLEEP ? "sleep" : "loss", victim_name(t->victim), t->rate,
+           base->throughput, r.throughput, r.worst_throughput,
+           100 * (1 - r.throughput / base->throughput), before, after,
+           (double)after / (double)before, samples_quantile(&r.latency_us, 1),
+           samples_mean(&r.stable_us), samples_quantile(&r.unacked_bytes, 1),
+           (unsigned long long)r.expelled);
+    fflush(stdout);
+    trial_result_done(&r);
+}
+
+static void perturb_crowd(uint32_t nodes, uint32_t ring_size)
+{
+    struct trial t = {.nodes = nodes,
+                      .ring_size = ring_size,
+                      .rate = PERTURB_RATE,
+                      .message_bytes = MESSAGE_BYTES,
+                      .us = PERTURB_US};
+    struct trial_result base;
+    trial_run(&t, &base);
+    samples_quantile(&base.latency_us, 0.99); /* sorted once */
+    for (int who = 0; who < VICTIMS; who++) {
+        t.victim = (enum victim)who;
+        t.perturbation = ASLEEP;
+        perturb_row(&t, &base);
+        t.perturbation = DEAF;
+        perturb_row(&t, &base);
+    }
+    trial_result_done(&base);
+}
+
+static void perturb(void)
+{
+    printf("design,nodes,perturbation,victim,rate,throughput_without,throughput_with,"
+           "least_throughput_with,cost_percent,p99_without_us,p99_with_us,p99_ratio,max_with_us,"
+           "stable_mean_us,unacked_max_bytes,expelled\n");
+    for (size_t i = 0; i < CROWDS; i++) {
+        perturb_crowd(crowds[i], RING_SIZE);
+        if (crowds[i] > RING_SIZE)
+            perturb_crowd(crowds[i], RING_OF_ALL);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "scale") == 0)
+        scale();
+    else if (argc == 2 && strcmp(argv[1], "perturb") == 0)
+        perturb();
+    else {
+        fprintf(stderr, "usage: qsmfigures scale|perturb|above\n");
+        return 2;
+    }
+    return 0;
+}
