@@ -38,19 +38,19 @@ struct cms_row {
 
 /* What the failure detector knows of a node (suspect.h); not part of the state. */
 struct cms_watch {
-    uint64_t heard_us; /* last byte on the link */
-    uint64_t down_us;  /* when the link went, or when this leader began; 0: linked */
-    uint64_t lost_us;  /* when it was last counted as lost; 0: never */
-    uint64_t retry_us; /* probe again from then on */
-    uint64_t probe;    /* under way; 0: none */
-    uint64_t probe_us; /* when it ends */
-    uint32_t asked[2]; /* members asked */
+    uint64_t heard_us;  /* last byte on the link */
+    uint64_t down_us;   /* when the link went, or when this leader began; 0: linked */
+    uint64_t lost_us;   /* when it was last counted as lost; 0: never */
+    uint64_t retry_us;  /* probe again from then on */
+    uint64_t probe;     /* under way; 0: none */
+    uint64_t probed_us; /* when the last one began */
+    uint64_t probe_us;  /* when it ends */
+    uint32_t asked[2];  /* members asked */
     bool answered[2];
-    bool alive;                /* one of them said so */
-    bool link_silent;          /* the probe is because of silence, not because of a suspicion */
-    uint32_t accusers[2];      /* distinct nodes that suspect it */
-    uint64_t first_accused_us; /* by the first of them */
-    uint64_t accused_us;       /* last */
+    bool alive;           /* one of them said so */
+    bool link_silent;     /* the probe is because of silence, not because of a suspicion */
+    uint32_t accusers[2]; /* distinct nodes that suspect it */
+    uint64_t accused_us;  /* last */
 };
 
 struct cms_node {

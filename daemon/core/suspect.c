@@ -158,6 +158,7 @@ static bool probe(struct cms *c, struct cms_node *about, bool link_silent, uint6
     if (w->asked[0] == 0)
         return false;
     w->probe = message.probe;
+    w->probed_us = now_us;
     w->probe_us = now_us + PROBE_US;
     sooner(c, w->probe_us);
     return true;
@@ -191,7 +192,6 @@ void suspect_accused(struct cms *c, uint32_t by, struct cms_node *n, uint64_t no
     w->accused_us = now_us;
     if (w->accusers[0] == 0) {
         w->accusers[0] = by;
-        w->first_accused_us = now_us;
     } else if (w->accusers[0] != by && w->accusers[1] == 0) {
         w->accusers[1] = by;
     }
@@ -238,9 +238,9 @@ static void conclude(struct cms *c, struct cms_node *n, uint64_t now_us)
         cms_expel(c, n, "silent");
         return;
     }
-    /* Two neighbours and those who probed can't reach it, and yet it spoke since they said so, so
+    /* Two neighbours and those who probed can't reach it, and yet it spoke while they tried, so
      * that it is no pause: it is of no use to them. */
-    bool heard_all = w->answered[0] && w->answered[1] && w->heard_us > w->first_accused_us;
+    bool heard_all = w->answered[0] && w->answered[1] && w->heard_us > w->probed_us;
     if (w->accusers[1] != 0 && heard_all && may_expel_mildly(c, n, now_us))
         cms_expel(c, n, "unreachable");
     w->retry_us = now_us + PROBE_AGAIN_US;

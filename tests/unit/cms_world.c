@@ -207,18 +207,32 @@ static void vote(struct world *w, struct world_peer *p, Qsm__Tag *tag)
     world_say(w, p, &m);
 }
 
-static void answer_probe(struct world *w, struct world_peer *p, uint64_t probe)
+static void say_result(struct world *w, struct world_peer *p, uint64_t probe, bool alive)
 {
-    p->probe_count++;
-    if (p->probes == 0)
-        return;
     Qsm__ProbeResult result = QSM__PROBE_RESULT__INIT;
     result.probe = probe;
-    result.alive = p->probes > 0;
+    result.alive = alive;
     Qsm__NodeToCms m = QSM__NODE_TO_CMS__INIT;
     m.what_case = QSM__NODE_TO_CMS__WHAT_PROBE_RESULT;
     m.probe_result = &result;
     world_say(w, p, &m);
+}
+
+static void answer_probe(struct world *w, struct world_peer *p, uint64_t probe)
+{
+    p->probe_count++;
+    if (p->probes > 0)
+        say_result(w, p, probe, true);
+    if (p->probes >= 0)
+        return;
+    for (int i = 0; i < WORLD_NOES_MAX; i++) {
+        if (p->noes[i].probe != 0)
+            continue;
+        p->noes[i].probe = probe;
+        p->noes[i].at_us = w->now_us + WORLD_NO_US;
+        return;
+    }
+    ck_abort_msg("too many probes at once");
 }
 
 /* Takes the message over. */
@@ -379,14 +393,35 @@ static void ping(struct world *w, struct world_peer *p)
     world_say(w, p, &m);
 }
 
+/* When the next answer is due; says those that are. */
+static uint64_t say_noes(struct world *w)
+{
+    uint64_t next = UINT64_MAX;
+    for (int i = 0; i < w->peer_count * WORLD_NOES_MAX; i++) {
+        struct world_peer *p = &w->peers[i / WORLD_NOES_MAX];
+        int k = i % WORLD_NOES_MAX;
+        if (p->noes[k].probe == 0)
+            continue;
+        if (p->noes[k].at_us > w->now_us) {
+            next = p->noes[k].at_us < next ? p->noes[k].at_us : next;
+            continue;
+        }
+        if (p->link != 0 && !p->silent)
+            say_result(w, p, p->noes[k].probe, false);
+        p->noes[k].probe = 0;
+    }
+    return next;
+}
+
 void world_run(struct world *w, uint64_t us)
 {
     uint64_t end = w->now_us + us, before = 0;
     int turns = 0;
     for (;;) {
         world_settle(w);
-        uint64_t next = cms_deadline(w->cms);
+        uint64_t next = say_noes(w), due = cms_deadline(w->cms);
         next = next < w->ping_us ? next : w->ping_us;
+        next = next < due ? next : due;
         if (next > end)
             break;
         w->now_us = next > w->now_us ? next : w->now_us;

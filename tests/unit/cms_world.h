@@ -18,6 +18,9 @@ struct world_entry {
     size_t size;
 };
 
+#define WORLD_NOES_MAX 8
+#define WORLD_NO_US 400000 /* a member that hears nothing tries for so long */
+
 struct world_peer {
     char name[32];
     uint32_t address;
@@ -29,11 +32,14 @@ struct world_peer {
     bool no_report, no_vote;
     uint32_t left; /* an attempt that it has left */
     bool voided;
-    int probes;        /* 1: says alive, -1: says dead, 0: does not answer */
-    uint32_t stuck_of; /* 0: not stuck; else says so with each ping */
-    uint64_t boundary; /* of its channel into every region in scope */
-    uint64_t heard;    /* of every dead sender's channel */
-    bool half;         /* of its reports only the first part comes */
+    int probes; /* 1: says alive, -1: says dead after a while, 0: does not answer */
+    struct {
+        uint64_t probe, at_us; /* probe 0: free */
+    } noes[WORLD_NOES_MAX];    /* to be said */
+    uint32_t stuck_of;         /* 0: not stuck; else says so with each ping */
+    uint64_t boundary;         /* of its channel into every region in scope */
+    uint64_t heard;            /* of every dead sender's channel */
+    bool half;                 /* of its reports only the first part comes */
     uint8_t *in;
     size_t in_count, in_room;
     struct parts parts;

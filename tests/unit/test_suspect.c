@@ -223,6 +223,25 @@ START_TEST(an_accused_that_others_reach_stays)
 }
 END_TEST
 
+START_TEST(who_sleeps_again_and_again_is_not_taken_for_unreachable)
+{
+    struct world *w = members(8, -1);
+    struct world_peer *p = &w->peers[3];
+    for (int i = 0; i < 4; i++) {
+        p->silent = true;
+        world_run(w, 100 * MS);
+        accuse(w, &w->peers[0], p->id);
+        accuse(w, &w->peers[1], p->id);
+        world_run(w, 400 * MS);
+        p->silent = false;
+        world_run(w, 4500 * MS);
+    }
+    ck_assert_uint_gt(probes_asked(w), 0);
+    ck_assert_uint_eq(cms_epoch(w->cms), 1);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(who_says_bye_is_gone_at_once_and_may_come_again)
 {
     struct world *w = members(3, 1);
@@ -257,6 +276,7 @@ Suite *suite_suspect(void)
     tcase_add_test(tests, one_accuser_is_not_enough);
     tcase_add_test(tests, who_two_neighbours_and_the_probe_can_not_reach_is_expelled_but_not_many);
     tcase_add_test(tests, an_accused_that_others_reach_stays);
+    tcase_add_test(tests, who_sleeps_again_and_again_is_not_taken_for_unreachable);
     tcase_add_test(tests, who_says_bye_is_gone_at_once_and_may_come_again);
     suite_add_tcase(suite, tests);
     return suite;
