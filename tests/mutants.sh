@@ -14,9 +14,10 @@ jobs=${JOBS:-$(nproc)}
 failed=0
 
 seeds_that_find() { # build
-    first=--mutant-expect
-    [ -z "$count" ] || first=
-    "$1/qsmsim" --seed 1 --seeds "$seeds" --jobs "$jobs" $first >"$1/seeds.out"
+    run="--mode all --mutant-expect"
+    [ -z "$count" ] || run="--mode safety"
+    # shellcheck disable=SC2086
+    "$1/qsmsim" $run --seed 1 --seeds "$seeds" --jobs "$jobs" >"$1/seeds.out"
     sed -n 's/^[0-9]* seeds, \([0-9]*\) failed$/\1/p' "$1/seeds.out"
 }
 
@@ -39,7 +40,7 @@ look() { # build
     elif [ -n "$count" ]; then
         how="in $found of $seeds seeds, by $stories stories"
     elif [ "$found" -gt 0 ]; then
-        how="by $(grep -m 1 -oE '^seed [0-9]+' "$1/seeds.out")"
+        how=$(sed -n 's/^found \(by .*\)/\1/p' "$1/seeds.out")
     else
         how="by $stories stories"
     fi
