@@ -26,7 +26,7 @@ VERSION := $(shell sed -n 's/^\#\# \([0-9.]*\).*/\1/p' CHANGELOG.md 2>/dev/null 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 SEEDS ?= 500
-TEST_SEEDS ?= 30
+TEST_SEEDS ?= 20
 SECONDS ?= 600
 
 CC ?= cc

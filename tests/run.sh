@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.." || exit 1
 build=${BUILD:-build}
 san=$build-asan
 make=${MAKE:-make}
-seeds=${SEEDS:-30}
+seeds=${SEEDS:-20}
 jobs=$(nproc)
 logs=$build/test-logs
 mkdir -p "$logs"

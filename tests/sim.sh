@@ -25,6 +25,6 @@ run() {
 run safety "$seeds seeds of faults keep every promise and heal" --seeds "$seeds"
 run liveness "$seeds seeds: a core goes on while the others stay broken" --seeds "$seeds"
 run storm "$seeds seeds of view changes all the time" --seeds "$seeds"
-run small "a crash at every event, the loss of every datagram (a part of them)" --seeds $((seeds * 15))
-run all "the same seed gives the same trace" --seeds 2 --twice
+run small "a crash at every event, the loss of every datagram (a part of them)" --seeds $((seeds * 25))
+run all "the same seed gives the same trace" --seeds 1 --twice
 exit $failed
