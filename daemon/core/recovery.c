@@ -25,6 +25,7 @@ void recovery_init(struct recovery *rc, struct context *ctx, struct send *send, 
     TAILQ_INIT(&rc->queue);
     TAILQ_INIT(&rc->spare);
     ranges_init(&rc->resent);
+    rc->ranges = context_alloc(WIRE_TOKEN_RANGES_MAX, sizeof rc->ranges[0]);
     source_init(&rc->source, OUT_REPAIR, build_repair, rc);
     TAILQ_INIT(&rc->asked);
     source_init(&rc->ask_source, OUT_BEACON, build_fetch, rc);
@@ -50,6 +51,7 @@ void recovery_done(struct recovery *rc)
     }
     ranges_done(&rc->resent);
     recovery_forget(rc);
+    free(rc->ranges);
 }
 
 void recovery_forget(struct recovery *rc)
@@ -254,17 +256,14 @@ void recovery_act(struct recovery *rc, struct token *t, const struct view_ring *
     if (t->range_count == 0) {
         return;
     }
-    struct visit v = {.rc = rc, .at = at};
-    v.given = context_alloc(t->size, sizeof v.given[0]);
-    v.out = context_alloc(WIRE_TOKEN_RANGES_MAX, sizeof v.out[0]);
+    struct visit v = {.rc = rc, .at = at, .given = rc->given, .out = rc->ranges};
+    memset(rc->given, 0, t->size * sizeof rc->given[0]);
     for (uint32_t i = 0; i < t->range_count; i++) {
         act_on_range(&v, t, &t->ranges[i], t->range_count - i);
     }
     assert(v.out_count <= WIRE_TOKEN_RANGES_MAX);
     memcpy(t->ranges, v.out, v.out_count * sizeof v.out[0]);
     t->range_count = v.out_count;
-    free(v.out);
-    free(v.given);
     token_compact(t);
 }
 

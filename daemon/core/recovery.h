@@ -62,6 +62,9 @@ struct recovery {
     uint32_t asked_count;
     struct source ask_source;
     struct remembered *remembered; /* of the present region view */
+    /* for one visit of a token */
+    struct token_range *ranges; /* owned */
+    uint32_t given[VIEW_MEMBERS_MAX];
     struct ranges resent;          /* of resent_rid, since resent_since_us */
     uint32_t resent_rid;
     uint64_t resent_since_us;
