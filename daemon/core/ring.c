@@ -111,6 +111,7 @@ static void round_over(struct ring *r)
     uint64_t trip = c->now_us - r->started_us;
     c->stats.rounds_complete += full;
     c->stats.rounds_incomplete += !full;
+    r->wanted &= !full;
     if (full) {
         c->stats.round_trip_us += trip;
         c->stats.last_round_trip_us = trip;
@@ -123,6 +124,10 @@ static void round_over(struct ring *r)
         rings_ask(r->all, r->at.level + 1);
     }
     ring_schedule(r);
+    if (r->wanted && !ring_idle(r)) { /* nobody else knows when who is silent now will answer */
+        uint64_t at = r->started_us + TOKEN_AGAIN_US;
+        timer_arm_sooner(&c->timers, &r->next, at > c->now_us ? at : c->now_us);
+    }
 }
 
 static void next_due(void *ctx, uint64_t now_us)
@@ -131,6 +136,7 @@ static void next_due(void *ctx, uint64_t now_us)
     if (r->in_flight || (!r->asked && ring_idle(r))) {
         return;
     }
+    r->wanted |= r->asked;
     r->asked = false;
     r->in_flight = true;
     r->started_us = now_us;
@@ -417,12 +423,13 @@ static bool accept(struct ring *r, const struct wire_slice *s)
 }
 
 /* Whether a token is to be taken: a new round, or the same one on a later hop, which comes home or
- * to be taken there. The leader knows only its own. */
+ * to be taken there; it has been with more members than the copy that is in hand. The leader knows
+ * only its own. */
 static bool is_new(const struct ring *r, const struct wire_slice *s)
 {
     int newer = compare(round_of(s->ring_epoch, s->round), round_of(r->seen_epoch, r->seen_round));
     if (newer == 0) {
-        return s->hops > r->seen_hops && !r->holding && (!ring_leads(r) || r->in_flight);
+        return s->hops > r->seen_hops && (!ring_leads(r) || (r->in_flight && !r->holding));
     }
     return newer > 0 && !ring_leads(r);
 }
@@ -452,13 +459,15 @@ void ring_receive(struct ring *r, const struct wire_slice *s, uint32_t from)
     timer_cancel(&r->ctx->timers, &r->hop_timer); /* an older one may still be under way */
     r->unacked = r->to_send = 0;
     r->in.count = 0;
+    r->holding = false; /* what was in hand is overwritten */
     if (!accept(r, s)) {
         return;
     }
     if (bitmap_has(&r->token->skipped, r->at.index)) {
         context_mark(r->ctx, ring_leads(r) ? MARK_taken_home : MARK_skipped_reached);
     }
-    r->visited = s->ring_epoch == r->seen_epoch && s->round == r->seen_round;
+    /* Of two copies of a token each goes its way: what one of them says, the other does not. */
+    r->visited = bitmap_has(&r->token->visited, r->at.index);
     r->seen_epoch = s->ring_epoch;
     r->seen_round = s->round;
     r->seen_hops = r->hops = s->hops;

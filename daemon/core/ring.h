@@ -16,6 +16,7 @@
 #define TOKEN_LOST_US 250000
 #define TOKEN_LOST_PER_MEMBER_US 10000
 #define TOKEN_PER_MEMBER_US 100 /* least interval between tokens: this times the ring's members */
+#define TOKEN_AGAIN_US 20000    /* what a round leaves open that skipped somebody is asked again */
 #define TOKEN_ACKS_MAX 16
 #define RING_EPOCHS_MAX 65536 /* how far ahead of the last one seen a token may be */
 
@@ -76,6 +77,7 @@ struct ring {
 
     /* the leader */
     bool in_flight, asked;
+    bool wanted; /* what was asked for is not answered before a round is complete */
     uint32_t ring_epoch, round;
     uint32_t active;  /* senders in the region */
     uint64_t rate;    /* bytes/s: least that a member can take, as the last round saw it; 0: no limit */

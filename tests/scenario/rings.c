@@ -187,6 +187,30 @@ START_TEST(a_finished_channel_does_not_hurry_the_tokens_of_another)
 }
 END_TEST
 
+/* Tries at several members and repeats of a token wait for who wakes up: whichever it takes, the
+ * round goes on, or the leader soon asks again. */
+START_TEST(who_wakes_in_mid_round_is_waited_for_no_longer)
+{
+    for (uint64_t asleep = 5 * SIM_MS; asleep < 400 * SIM_MS; asleep += 7 * SIM_MS) {
+        struct story *st = story_new(5, 1);
+        for (uint32_t i = 0; i < 5; i++)
+            story_join(st, i, 0);
+        story_sender(st, 1, 0);
+        story_settle(st);
+        send_packets(st, 1, 1); /* an ACK opens the window */
+        story_settle(st);
+        story_skip(st);
+        uint32_t sleeper = asleep / SIM_MS % 2 ? 2 : 4;
+        host_pause(story_host(st, sleeper), st->sim->now_us + asleep);
+        send_packets(st, 1, 100);
+        story_run(st, asleep + 45 * SIM_MS);
+        story_expect(st, "p1 complete c=10 k=101 g=group0 st=stable");
+        story_settle(st);
+        story_end(st);
+    }
+}
+END_TEST
+
 START_TEST(who_pauses_for_a_second_is_not_expelled_as_unreachable)
 {
     struct story *st = story_new(5, 1);
@@ -269,6 +293,7 @@ Suite *suite_rings(void)
     tcase_add_test(t, a_token_that_its_leader_does_not_take_is_taken_home_by_another);
     tcase_add_test(t, a_member_whose_leader_is_silent_asks_cachers_itself);
     tcase_add_test(t, a_finished_channel_does_not_hurry_the_tokens_of_another);
+    tcase_add_test(t, who_wakes_in_mid_round_is_waited_for_no_longer);
     tcase_add_test(t, who_pauses_for_a_second_is_not_expelled_as_unreachable);
     tcase_add_test(t, a_slow_receiver_is_named_and_paces_its_region_only);
     suite_add_tcase(s, t);
