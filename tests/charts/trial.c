@@ -12,6 +12,7 @@
 #define LOOK_EVERY_US SIM_MS
 #define FILL_EVERY_US 200u /* an unlimited sender looks for room so often */
 #define SENDER_RANK 3u
+#define JITTER_US 20u
 
 /* The round of a ring that is under way, by the datagrams that its leader sends and gets. */
 struct watched_ring {
@@ -23,6 +24,7 @@ struct run {
     const struct trial *trial;
     struct trial_result *result;
     struct sim *sim;
+    struct rng random;
     struct host *sender, *victim; /* NULL: nobody */
     uint32_t cluster;
     uint64_t from_us, until_us; /* measured are messages accepted from then until then */
@@ -32,6 +34,7 @@ struct run {
     uint64_t stable;
     uint64_t *delivered; /* by host */
     uint64_t *bins;
+    bool deaf;
     struct watched_ring (*rings)[TRIAL_LEVELS_MAX]; /* by host that leads, and level */
 };
 
@@ -127,17 +130,10 @@ static void watch_token(struct run *r, const struct sim_look *look)
     to->started_us = 0;
 }
 
-static bool is_deaf(const struct run *r, uint32_t host)
-{
-    uint64_t now = r->sim->now_us;
-    return r->trial->perturbation == DEAF && &r->sim->hosts[host] == r->victim &&
-           now >= r->from_us && (now - r->from_us) % DEAF_EVERY_US < DEAF_US;
-}
-
 static bool filter(void *ctx, const struct sim_look *look)
 {
     struct run *r = ctx;
-    if (is_deaf(r, look->to))
+    if (r->deaf && &r->sim->hosts[look->to] == r->victim)
         return true;
     if (look->parcel->net == NET_CONTROL)
         watch_token(r, look);
@@ -196,14 +192,42 @@ static void offer(struct sim *s, void *ctx, uint64_t arg)
     sim_at(s, r->offered_us / 1000, offer, r, 0);
 }
 
-static void fall_asleep(struct sim *s, void *ctx, uint64_t arg)
+/* ---- the perturbation */
+
+static void begin(struct sim *s, void *ctx, uint64_t for_us)
 {
     struct run *r = ctx;
-    (void)arg;
-    if (s->ending || s->now_us + ASLEEP_US > r->until_us)
+    if (s->ending)
         return;
-    host_pause(r->victim, s->now_us + ASLEEP_US);
-    sim_at(s, s->now_us + ASLEEP_EVERY_US, fall_asleep, r, 0);
+    if (r->trial->perturbation == ASLEEP)
+        host_pause(r->victim, s->now_us + for_us);
+    else
+        r->deaf = true;
+    for (uint64_t at = s->now_us; at < s->now_us + for_us; at += DEAF_US)
+        r->result->perturbed[(at - r->from_us) / TRIAL_BIN_US] = true;
+    r->result->perturbed[(s->now_us + for_us - 1 - r->from_us) / TRIAL_BIN_US] = true;
+}
+
+static void end(struct sim *s, void *ctx, uint64_t arg)
+{
+    struct run *r = ctx;
+    (void)s;
+    (void)arg;
+    r->deaf = false;
+}
+
+static void plan_perturbation(struct run *r)
+{
+    bool asleep = r->trial->perturbation == ASLEEP;
+    uint64_t for_us = asleep ? ASLEEP_US : DEAF_US;
+    uint64_t every_us = asleep ? ASLEEP_EVERY_US : DEAF_EVERY_US;
+    if (r->trial->perturbation == UNPERTURBED)
+        return;
+    for (uint64_t at = r->from_us; at + every_us <= r->until_us; at += every_us) {
+        uint64_t begins = at + rng_below(&r->random, every_us - 2 * for_us);
+        sim_at(r->sim, begins, begin, r, for_us);
+        sim_at(r->sim, begins + for_us, end, r, 0);
+    }
 }
 
 /* ---- the region */
@@ -291,9 +315,11 @@ static struct sim *make_sim(const struct trial *t)
     struct sim_config c = sim_config_default();
     c.hosts = t->nodes;
     c.groups = 1;
+    c.seed = t->seed;
     c.unwatched = true;
     c.cms.ring_size = t->ring_size;
     struct sim *s = sim_new(&c);
+    s->net.jitter_us = JITTER_US;
     s->net.bytes_per_us = t->wire_bytes_per_us;
     return s;
 }
@@ -335,7 +361,6 @@ static void conclude(const struct run *r)
             res->worst_throughput = rate;
     }
     res->throughput = sum / others;
-    res->bin_count = (size_t)(r->trial->us / TRIAL_BIN_US);
     res->bins = calloc(res->bin_count, sizeof(*res->bins));
     assert(res->bins);
     for (size_t i = 0; i < res->bin_count; i++)
@@ -352,6 +377,7 @@ bool trial_run(const struct trial *t, struct trial_result *ret)
         return false;
     assert(t->nodes > SENDER_RANK + 2 && t->us % TRIAL_BIN_US == 0);
     struct run r = {.trial = t, .result = ret, .sim = make_sim(t)};
+    r.random.state = t->seed;
     r.cluster = wire_cluster_tag(r.sim->config.node.cluster);
     cmshost_start(r.sim);
     admit_all(&r);
@@ -361,8 +387,10 @@ bool trial_run(const struct trial *t, struct trial_result *ret)
     r.until_us = r.from_us + t->us;
     r.delivered = calloc(t->nodes, sizeof(*r.delivered));
     r.bins = calloc((size_t)(t->us / TRIAL_BIN_US), sizeof(*r.bins));
+    ret->bin_count = (size_t)(t->us / TRIAL_BIN_US);
+    ret->perturbed = calloc(ret->bin_count, sizeof(*ret->perturbed));
     r.rings = calloc(t->nodes, sizeof(*r.rings));
-    assert(r.delivered && r.bins && r.rings);
+    assert(r.delivered && r.bins && r.rings && ret->perturbed);
     r.sim->filter = filter;
     r.sim->filter_ctx = &r;
     r.sim->on_deliver = on_deliver;
@@ -371,9 +399,7 @@ bool trial_run(const struct trial *t, struct trial_result *ret)
     r.offered_us = r.sim->now_us * 1000;
     sim_at(r.sim, r.sim->now_us, offer, &r, 0);
     sim_at(r.sim, r.from_us, look_at_sender, &r, 0);
-    ret->first_sleep_us = SIM_S;
-    if (t->perturbation == ASLEEP)
-        sim_at(r.sim, r.from_us + ret->first_sleep_us, fall_asleep, &r, 0);
+    plan_perturbation(&r);
     run_until(&r, r.until_us + COOL_DOWN_US);
     conclude(&r);
     sim_free(r.sim);
@@ -390,4 +416,5 @@ void trial_result_done(struct trial_result *r)
     free(r->unacked_bytes.values);
     free(r->latency_us.values);
     free(r->bins);
+    free(r->perturbed);
 }

@@ -12,7 +12,7 @@
 #define TRIAL_BIN_US UINT64_C(100000) /* throughput is counted by these */
 #define TRIAL_LEVELS_MAX 4
 
-/* The paper's perturbations of one receiver (5.3). */
+/* The paper's perturbations of one receiver (5.3): once in each period, when in it is random. */
 enum perturbation {
     UNPERTURBED,
     ASLEEP, /* 0.5 s in every 5 s */
@@ -34,6 +34,7 @@ enum victim {
 const char *victim_name(enum victim who);
 
 struct trial {
+    uint64_t seed; /* of when perturbations come, and of the network's jitter */
     uint32_t nodes, ring_size;
     uint32_t rate; /* messages offered per second; 0: as many as are taken */
     uint32_t message_bytes;
@@ -66,7 +67,7 @@ struct trial_result {
     uint64_t expelled;         /* nodes that the CMS gave up: none should be */
     double *bins;              /* messages per second of them, by TRIAL_BIN_US; owned */
     size_t bin_count;
-    uint64_t first_sleep_us; /* since the first bin */
+    bool *perturbed; /* by bin: the victim was, in part of it at least; owned */
 };
 
 /* False: no such victim, with these numbers of nodes and of a ring. Ends the program with a word on
