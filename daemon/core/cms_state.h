@@ -49,6 +49,7 @@ struct cms_watch {
     bool answered[2];
     bool alive;           /* one of them said so */
     bool link_silent;     /* the probe is because of silence, not because of a suspicion */
+    bool confirming;      /* the second probe in a row that finds it unreachable */
     uint32_t accusers[2]; /* distinct nodes that suspect it */
     uint64_t accused_us;  /* last */
 };

@@ -140,6 +140,7 @@ static bool probe(struct cms *c, struct cms_node *about, bool link_silent, uint6
     w->answered[0] = w->answered[1] = false;
     w->alive = false;
     w->link_silent = link_silent;
+    w->confirming = false;
     Qsm__Probe message = QSM__PROBE__INIT;
     message.probe = ++c->suspect.probe;
     message.node = about->id;
@@ -240,8 +241,13 @@ static void conclude(struct cms *c, struct cms_node *n, uint64_t now_us)
     }
     /* Two neighbours and those who probed can't reach it, and yet it spoke while they tried, so
      * that it is no pause: it is of no use to them. */
-    bool heard_all = w->answered[0] && w->answered[1] && w->heard_us > w->probed_us;
-    if (w->accusers[1] != 0 && heard_all && may_expel_mildly(c, n, now_us))
+    bool unreachable =
+        w->accusers[1] != 0 && w->answered[0] && w->answered[1] && w->heard_us > w->probed_us;
+    if (unreachable && !w->confirming && probe(c, n, false, now_us)) {
+        w->confirming = true; /* it may have woken up in the last moment */
+        return;
+    }
+    if (unreachable && may_expel_mildly(c, n, now_us))
         cms_expel(c, n, "unreachable");
     w->retry_us = now_us + PROBE_AGAIN_US;
 }

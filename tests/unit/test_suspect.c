@@ -242,6 +242,26 @@ START_TEST(who_sleeps_again_and_again_is_not_taken_for_unreachable)
 }
 END_TEST
 
+/* It wakes up when the members have just given it up, and speaks before they do. */
+START_TEST(who_wakes_at_the_end_of_a_probe_is_probed_once_more)
+{
+    struct world *w = members(8, -1);
+    struct world_peer *p = &w->peers[3];
+    p->silent = true;
+    world_run(w, 100 * MS);
+    accuse(w, &w->peers[0], p->id);
+    accuse(w, &w->peers[1], p->id);
+    world_run(w, 390 * MS);
+    p->silent = false;
+    for (int i = 0; i < 8; i++)
+        w->peers[i].probes = 1;
+    world_run(w, 2000 * MS);
+    ck_assert_uint_eq(cms_epoch(w->cms), 1);
+    ck_assert_uint_eq(probes_asked(w), 4);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(who_says_bye_is_gone_at_once_and_may_come_again)
 {
     struct world *w = members(3, 1);
@@ -277,6 +297,7 @@ Suite *suite_suspect(void)
     tcase_add_test(tests, who_two_neighbours_and_the_probe_can_not_reach_is_expelled_but_not_many);
     tcase_add_test(tests, an_accused_that_others_reach_stays);
     tcase_add_test(tests, who_sleeps_again_and_again_is_not_taken_for_unreachable);
+    tcase_add_test(tests, who_wakes_at_the_end_of_a_probe_is_probed_once_more);
     tcase_add_test(tests, who_says_bye_is_gone_at_once_and_may_come_again);
     suite_add_tcase(suite, tests);
     return suite;
