@@ -152,6 +152,97 @@ static void perturb(uint64_t seeds)
     }
 }
 
+/* ---- above: what a stream does that is faster than the window allows while somebody sleeps */
+
+#define ABOVE_US (20 * S)
+#define ABOVE_WIRE 125 /* bytes per microsecond: 1 Gbit/s */
+
+struct spread {
+    double sum, squares;
+    uint32_t count;
+};
+
+static void spread_add(struct spread *s, double value)
+{
+    s->sum += value;
+    s->squares += value * value;
+    s->count++;
+}
+
+static double spread_mean(const struct spread *s)
+{
+    return s->count ? s->sum / s->count : 0;
+}
+
+/* Coefficient of variation. */
+static double spread_cv(const struct spread *s)
+{
+    double mean = spread_mean(s);
+    double variance = s->count ? s->squares / s->count - mean * mean : 0;
+    return mean > 0 ? sqrt(variance > 0 ? variance : 0) / mean : 0;
+}
+
+/* Bins between perturbations, but for the first `settle` of them after each. */
+static struct spread between(const struct trial_result *r, uint32_t settle)
+{
+    struct spread s = {0};
+    uint32_t since = settle; /* bins since the last perturbation */
+    for (size_t i = 0; i < r->bin_count; i++) {
+        since = r->perturbed[i] ? 0 : since + 1;
+        if (since > settle)
+            spread_add(&s, r->bins[i]);
+    }
+    return s;
+}
+
+static struct spread during(const struct trial_result *r)
+{
+    struct spread s = {0};
+    for (size_t i = 0; i < r->bin_count; i++) {
+        if (r->perturbed[i])
+            spread_add(&s, r->bins[i]);
+    }
+    return s;
+}
+
+static void above_row(uint32_t nodes, uint32_t rate, enum victim victim)
+{
+    struct trial t = {.seed = 1,
+                      .nodes = nodes,
+                      .ring_size = RING_SIZE,
+                      .rate = rate,
+                      .message_bytes = MESSAGE_BYTES,
+                      .us = ABOVE_US,
+                      .wire_bytes_per_us = ABOVE_WIRE};
+    struct trial_result base, r;
+    t.victim = victim;
+    trial_run(&t, &base);
+    t.perturbation = ASLEEP;
+    if (trial_run(&t, &r)) {
+        struct spread free_run = between(&base, 0), at_once = between(&r, 0),
+                      later = between(&r, 1), sleeping = during(&r);
+        printf("%u,%s,%u,%.0f,%.0f,%.0f,%.0f,%.4f,%.4f,%.4f,%llu\n", nodes, victim_name(victim),
+               rate, base.throughput, r.throughput, spread_mean(&sleeping), spread_mean(&at_once),
+               spread_cv(&free_run), spread_cv(&at_once), spread_cv(&later),
+               (unsigned long long)r.expelled);
+        fflush(stdout);
+        trial_result_done(&r);
+    }
+    trial_result_done(&base);
+}
+
+static void above(void)
+{
+    static const uint32_t rates[] = {2 * PERTURB_RATE, 4 * PERTURB_RATE, 8 * PERTURB_RATE};
+    printf("nodes,victim,rate,throughput_without,throughput_with,throughput_asleep,"
+           "throughput_between,cv_without,cv_between,cv_between_but_first,expelled\n");
+    for (size_t i = 0; i < CROWDS; i++) {
+        for (size_t k = 0; k < sizeof(rates) / sizeof(rates[0]); k++)
+            above_row(crowds[i], rates[k], A_MEMBER);
+    }
+    above_row(25, 0, A_MEMBER);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seeds = argc == 3 ? strtoull(argv[2], NULL, 10) : 1;
@@ -159,6 +250,8 @@ int main(int argc, char **argv)
         scale();
     else if ((argc == 2 || argc == 3) && strcmp(argv[1], "perturb") == 0)
         perturb(seeds);
+    else if (argc == 2 && strcmp(argv[1], "above") == 0)
+        above();
     else {
         fprintf(stderr, "usage: qsmfigures scale|perturb [SEEDS]|above\n");
         return 2;
