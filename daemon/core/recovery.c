@@ -44,6 +44,11 @@ void recovery_done(struct recovery *rc)
 {
     clear(&rc->queue);
     clear(&rc->spare);
+    struct requester *q, *next;
+    HASH_ITER (hh, rc->requesters, q, next) {
+        HASH_DEL(rc->requesters, q);
+        free(q);
+    }
     struct asked *a;
     while ((a = TAILQ_FIRST(&rc->asked)) != NULL) {
         TAILQ_REMOVE(&rc->asked, a, entry);
@@ -65,6 +70,33 @@ void recovery_forget(struct recovery *rc)
 
 /* ---- the queue */
 
+/* False: the requester has its share of the queue. */
+static bool charge(struct recovery *rc, uint32_t address)
+{
+    struct requester *q;
+    HASH_FIND(hh, rc->requesters, &address, sizeof address, q);
+    if (q == NULL) {
+        q = context_alloc(1, sizeof *q);
+        q->address = address;
+        HASH_ADD(hh, rc->requesters, address, sizeof q->address, q);
+    } else if (q->queued >= REPAIR_QUEUE_ONE_MAX) {
+        return false;
+    }
+    q->queued++;
+    return true;
+}
+
+static void discharge(struct recovery *rc, uint32_t address)
+{
+    struct requester *q;
+    HASH_FIND(hh, rc->requesters, &address, sizeof address, q);
+    assert(q != NULL);
+    if (--q->queued == 0) {
+        HASH_DEL(rc->requesters, q);
+        free(q);
+    }
+}
+
 bool recovery_queue(struct recovery *rc, const struct channel_id *channel, uint64_t seq,
                     uint32_t address, bool multicast)
 {
@@ -74,6 +106,10 @@ bool recovery_queue(struct recovery *rc, const struct channel_id *channel, uint6
         return false;
     }
     if (address == 0) {
+        return false;
+    }
+    if (!multicast && !charge(rc, address)) {
+        c->stats.repairs_over_budget++;
         return false;
     }
     struct repair *r = TAILQ_FIRST(&rc->spare);
@@ -121,6 +157,9 @@ static bool build_repair(void *ctx, struct datagram *ret)
         TAILQ_REMOVE(&rc->queue, r, entry);
         TAILQ_INSERT_HEAD(&rc->spare, r, entry);
         c->stats.repair_queue = --rc->queued;
+        if (!r->multicast) {
+            discharge(rc, r->address);
+        }
         uint64_t rel = 0;
         const struct packet *p = body_of(rc, &r->channel, r->seq, &rel);
         if (p == NULL) {

@@ -12,10 +12,11 @@
 #include "wire_token.h"
 
 #define REPAIR_QUEUE_MAX 8192
-#define REPAIR_VISIT_MAX 2048    /* packets looked at in one visit of a token */
-#define REPAIR_REQUESTER_MAX 256 /* packets for one requester in one visit: its budget */
-#define REPAIR_MULTICAST_FROM 3  /* requesters */
-#define REPAIR_AGE_CACHERS 1     /* rounds after which cachers elsewhere are asked */
+#define REPAIR_QUEUE_ONE_MAX 2048 /* of these, for one requester */
+#define REPAIR_VISIT_MAX 2048     /* packets looked at in one visit of a token */
+#define REPAIR_REQUESTER_MAX 256  /* packets for one requester in one visit: its budget */
+#define REPAIR_MULTICAST_FROM 3   /* requesters */
+#define REPAIR_AGE_CACHERS 1      /* rounds after which cachers elsewhere are asked */
 #define REPAIR_AGE_SENDER 2   /* rounds after which the sender is asked, by the caching partition */
 #define REPAIR_AGE_ANYBODY 6  /* and by any other */
 #define REPAIR_JOIN_MAX 32    /* of those, how many are looked at to add one more packet */
@@ -50,6 +51,13 @@ struct remembered {
     uint32_t requester; /* node id; 0: several, so the region */
 };
 
+/* Repairs in the queue for one node, so that one bad receiver can't drown the rest. */
+struct requester {
+    UT_hash_handle hh;
+    uint32_t address;
+    uint32_t queued; /* never 0 */
+};
+
 struct recovery {
     struct context *ctx; /* not owned, and so the next three */
     struct send *send;
@@ -57,6 +65,7 @@ struct recovery {
     struct peers *peers;
     TAILQ_HEAD(repair_list, repair) queue, spare;
     uint32_t queued;
+    struct requester *requesters;
     struct source source;
     TAILQ_HEAD(asked_list, asked) asked; /* requests to cachers */
     uint32_t asked_count;
@@ -65,7 +74,7 @@ struct recovery {
     /* for one visit of a token */
     struct token_range *ranges; /* owned */
     uint32_t given[VIEW_MEMBERS_MAX];
-    struct ranges resent;          /* of resent_rid, since resent_since_us */
+    struct ranges resent; /* of resent_rid, since resent_since_us */
     uint32_t resent_rid;
     uint64_t resent_since_us;
 };
@@ -99,7 +108,8 @@ void recovery_resend(struct recovery *rc, const struct wire_ack *a);
  * requester itself. */
 void recovery_fetch(struct recovery *rc, const struct wire_fetch *f, uint32_t from);
 
-/* Queues one packet for a node. False: the queue is full. */
+/* Queues one packet for a node, or for the region. False: the queue is full, or this node's share
+ * of it. */
 bool recovery_queue(struct recovery *rc, const struct channel_id *channel, uint64_t seq,
                     uint32_t address, bool multicast);
 

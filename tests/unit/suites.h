@@ -20,6 +20,7 @@
     X(parts)                                                                                       \
     X(pull)                                                                                        \
     X(range)                                                                                       \
+    X(recovery)                                                                                    \
     X(region)                                                                                      \
     X(session)                                                                                     \
     X(session_data)                                                                                \
