@@ -160,8 +160,12 @@ void event_writable(struct qsm *q)
     TAILQ_FOREACH_SAFE (g, &q->starved, starved_next, next) {
         if (output_full(q))
             return;
-        if (!g->granted || g->grant < g->starved_cost)
+        if (!g->granted)
             continue;
+        if (g->grant < g->starved_cost) {
+            need_grant(q, g, g->starved_cost);
+            continue;
+        }
         g->starved = false;
         TAILQ_REMOVE(&q->starved, g, starved_next);
         q->calls++;
@@ -390,8 +394,6 @@ static int on_grant(struct qsm *q, const Qsm__ToClient *m)
         return 0;
     g->granted = true;
     g->grant += m->grant->bytes;
-    if (g->grant > g->grant_most)
-        g->grant_most = g->grant;
     if (g->grant >= g->needed)
         g->needed = 0;
     q->look_at_starved = true;
@@ -406,7 +408,8 @@ static int on_revoke(struct qsm *q, const Qsm__ToClient *m)
     Qsm__ToDaemon message = QSM__TO_DAEMON__INIT;
 
     if (g)
-        g->grant = g->grant_most = 0;
+        g->grant = g->needed = 0;
+    q->look_at_starved = true;
     returned.id = m->revoke->id;
     returned.serial = m->revoke->serial;
     message.what_case = QSM__TO_DAEMON__WHAT_RETURNED;

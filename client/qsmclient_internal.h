@@ -110,7 +110,6 @@ struct qsm_group {
     unsigned send_closes; /* of them, to send: until then all word is of the earlier opening */
     size_t starved_cost;  /* of the message that was refused; 0: any will do */
     uint64_t grant;
-    uint64_t grant_most;  /* that it ever was since the last Revoke */
     uint64_t needed;      /* said in a NeedGrant that is not answered */
     uint64_t sent, done;  /* messages submitted on this connection, completed */
     struct token *tokens; /* ring of token_size, token_count from token_first */
@@ -211,7 +210,8 @@ void group_stop_sending(struct qsm *q, struct qsm_group *g);
 void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *reason);
 /* Calls the feeds round robin until all are dry, without grant, or the output is full. */
 void pull_feeds(struct qsm *q);
-
+/* Says that a message waits which counts more than is left of the grant. */
+void need_grant(struct qsm *q, struct qsm_group *g, size_t cost);
 /* ---- qsmclient_io.c */
 /* Queues a control frame. -ENOMEM, -EMSGSIZE (above FRAME_CONTROL_MAX), -ENOTCONN. */
 int output_control(struct qsm *q, const Qsm__ToDaemon *message);

@@ -23,7 +23,7 @@ void group_stop_sending(struct qsm *q, struct qsm_group *g)
         TAILQ_REMOVE(&q->feeds, g, feed_next);
     g->starved = g->feeding = false;
     g->granted = false;
-    g->grant = g->grant_most = g->needed = 0;
+    g->grant = g->needed = 0;
     outstanding_add(q, -(int64_t)(g->sent - g->done));
     g->sent = g->done = 0; /* the next opening counts from 1 */
 }
@@ -34,11 +34,10 @@ void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *r
     group_stop_sending(q, g);
 }
 
-/* Says that a message waits that the grant has no room for. What is below a quarter of it fits in
- * what the daemon renews by itself. */
-static void need_grant(struct qsm *q, struct qsm_group *g, size_t cost)
+/* How much the daemon renews by itself is its own affair: it is always told, and once. */
+void need_grant(struct qsm *q, struct qsm_group *g, size_t cost)
 {
-    if (cost < g->grant_most / 4 || cost <= g->needed)
+    if (cost <= g->needed)
         return;
     if (output_need(q, g->id, cost) == 0)
         g->needed = cost;
@@ -177,8 +176,12 @@ void pull_feeds(struct qsm *q)
         TAILQ_REMOVE(&q->feeds, g, feed_next);
         TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
         idle++;
-        if (!g->granted || g->grant <= MESSAGE_COST || g->grant < g->starved_cost)
+        if (!g->granted)
             continue;
+        if (g->grant <= MESSAGE_COST || g->grant < g->starved_cost) {
+            need_grant(q, g, g->starved_cost ? g->starved_cost : FEED_ROOM_BYTES + MESSAGE_COST);
+            continue;
+        }
         if (!feed_once(q, g, &again)) {
             TAILQ_REMOVE(&q->feeds, g, feed_next);
             g->feeding = false;

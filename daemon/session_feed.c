@@ -49,6 +49,8 @@ static void grant_tell(struct use *u)
     g.bytes = u->untold;
     u->untold = 0;
     u->grant_now = false;
+    if (u->credit >= u->need) /* not before it is told: until then it may be taken back */
+        u->need = 0;
     Qsm__ToClient m = QSM__TO_CLIENT__INIT;
     m.what_case = QSM__TO_CLIENT__WHAT_GRANT;
     m.grant = &g;
@@ -390,7 +392,7 @@ static int submit_needs(struct client *c, const Qsm__Submit *m)
             return client_fail(c, -EBADF, "is not open to send", "Submit.need[%zu].id", i);
         if (n->bytes > MESSAGE_MAX + MESSAGE_COST)
             return client_fail(c, -EMSGSIZE, "is above 16 MiB + 16", "Submit.need[%zu].bytes", i);
-        u->need = u->refused || n->bytes <= u->credit ? 0 : n->bytes;
+        u->need = u->refused || n->bytes <= u->credit - u->untold ? 0 : n->bytes;
         if (grant_due(u))
             feed_dirty(u);
     }

@@ -142,17 +142,20 @@ static void revoke(struct session *s, struct use *u)
 
     set_extra(s, u, 0);
     u->limit = share_of(s, u);
-    u->old += known;
-    c->revoked += known;
-    c->allowed += keep - u->untold;
-    u->credit = u->untold = keep;
+    c->allowed -= u->credit - keep;
+    u->credit = keep;
+    u->untold = keep - least(keep, known);
+    s->stats.grants_revoked++;
+    if (known > keep) {
+        u->old += known;
+        u->untold = keep;
+        c->allowed += known;
+        c->revoked += known;
+        u->revoke = s->stats.grants_revoked;
+        u->revoke_now = true;
+    } /* or the client does not know what it had */
     grant_count(s, u);
     feed_dirty(u);
-    s->stats.grants_revoked++;
-    if (known == 0)
-        return; /* the client does not know what it had */
-    u->revoke = s->stats.grants_revoked;
-    u->revoke_now = true;
 }
 
 void grant_revoke_tell(struct use *u)
@@ -285,8 +288,6 @@ static bool give_all(struct session *s, struct use *u)
     grant_count(s, u);
     bool small = give(s, u, GRANT_SMALL, due_small(u));
     bool large = give(s, u, GRANT_LARGE, due_large(u));
-    if (u->credit >= u->need)
-        u->need = 0;
     return small && large;
 }
 
@@ -305,11 +306,10 @@ void grant_decide(struct session *s, struct use *u)
 
 void grant_raise(struct session *s, struct use *u)
 {
-    const struct purse *purses[] = {&s->purse, &u->client->purse};
-
     if (!u->send || u->credit >= u->limit / 4 || u->limit >= GRANT_BYTES_MAX ||
         s->purse.extra + u->limit > GRANT_EXTRA_MAX)
         return;
+    const struct purse *purses[] = {&s->purse, &u->client->purse};
     for (int i = 0; i < 2; i++) {
         const struct purse *p = purses[i];
         if (p->senders * share(p) + p->extra + u->limit > p->max[GRANT_SMALL])

@@ -79,7 +79,7 @@ static void take_open(struct daemon *d, const Qsm__OpenGroups *open)
         if (open->group[i]->recv)
             put_control(d, QSM__TO_CLIENT__WHAT_VIEW, &view);
         if (open->group[i]->send)
-            say_grant(d, open->group[i]->id, GRANT_BYTES);
+            say_grant(d, open->group[i]->id, d->no_first_grant ? 0 : GRANT_BYTES);
     }
     put_control(d, QSM__TO_CLIENT__WHAT_RESULT, &result);
 }
@@ -203,7 +203,7 @@ static void take_submit(struct daemon *d, const struct frame *f)
     if (s->n_group > 0 && d->revokes > 0 && !d->revoked) {
         d->revokes--;
         say_revoke(d, s->group[0]);
-    } else if (s->n_group > 0 && d->credit < GRANT_BYTES && !d->revoked)
+    } else if (s->n_group > 0 && d->credit < GRANT_BYTES && !d->revoked && !d->no_first_grant)
         say_grant(d, s->group[0], GRANT_BYTES - d->credit);
     for (size_t i = 0; i < s->n_need; i++) {
         if (s->need[i]->bytes > d->credit)

@@ -19,10 +19,11 @@ struct daemon {
     uint64_t sent; /* by the client, to its one group */
     uint64_t k;    /* the same since it was opened to send */
     uint64_t credit;
-    bool end_on_close; /* a close to send is followed by an end of the subscription */
-    unsigned revokes;  /* grants to take back, one for each frame of messages */
-    uint64_t revoked;  /* bytes of the grant that the client may use until it answers */
-    uint64_t serial;   /* of the last Revoke */
+    bool end_on_close;   /* a close to send is followed by an end of the subscription */
+    bool no_first_grant; /* an opening grants nothing: everything has to be asked for */
+    unsigned revokes;    /* grants to take back, one for each frame of messages */
+    uint64_t revoked;    /* bytes of the grant that the client may use until it answers */
+    uint64_t serial;     /* of the last Revoke */
     unsigned returned;
     uint32_t frame_messages_max, frames;
     bool refuse_open, stop_after_hello, mute; /* mute: takes messages, says nothing of them */

@@ -337,6 +337,28 @@ START_TEST(a_revoked_grant_is_given_back_and_not_used)
 }
 END_TEST
 
+START_TEST(who_is_granted_nothing_asks_for_each_message)
+{
+    struct daemon d = {.no_first_grant = true};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+    uint64_t next = 0;
+
+    send_all(q, g, 100, 200);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.completed, 100);
+    seen.messages = 0;
+    ck_assert_int_eq(qsm_feed(q, g, make_numbers, &next), 0);
+    for (int64_t end = 2000; next < 200 && end > 0; end--)
+        ck_assert_int_ge(qsm_wait(q, 10), 0);
+    ck_assert_uint_ge(next, 200);
+    ck_assert_int_eq(qsm_feed(q, g, NULL, NULL), 0);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    finish(&d, q);
+}
+END_TEST
+
 /* A Deliver of one message, damaged: the connection ends with an error, nothing else happens. */
 START_TEST(damaged_frames_end_the_connection)
 {
@@ -421,6 +443,7 @@ Suite *suite_client(void)
     tcase_add_test(tc, completions_begin_anew_with_every_opening);
     tcase_add_test(tc, word_of_an_earlier_opening_is_not_of_this_one);
     tcase_add_test(tc, a_revoked_grant_is_given_back_and_not_used);
+    tcase_add_test(tc, who_is_granted_nothing_asks_for_each_message);
     tcase_add_test(tc, damaged_frames_end_the_connection);
     tcase_add_test(tc, waiting_keeps_its_deadline_and_can_be_woken);
     tcase_add_test(tc, a_missing_daemon_is_an_error);

@@ -221,6 +221,40 @@ START_TEST(an_answer_to_an_older_revoke_changes_nothing)
 }
 END_TEST
 
+START_TEST(a_grant_taken_back_before_it_was_told_comes_later)
+{
+    struct session_config config = config_default();
+    config.grant_bytes = config.grant_bytes_all = 40 * MIB;
+    config.queue_bytes = 100;
+    rig_begin_with(&config);
+    struct client *a = client_with(1), *b = client_with(1);
+    say_need(b, 0, 16 * MIB + 16);
+    rig_turn(NULL);
+    say_need(a, 0, 16 * MIB + 16);
+    rig_turn(a);
+    say_ask(a, 7, QSM__QUESTION__STATS, ""); /* the answer fills its queue */
+    rig_turn(a);
+    say_submit(b, 0, 1, 16 * MIB, 'b');
+    core_pulls("g0", 1);
+    rig_turn(a);
+    ck_assert_uint_ge(a->purse.used[GRANT_LARGE], 15 * MIB);
+    say_need(b, 0, 16 * MIB + 16);
+    rig_turn(a);
+    rig_now += SECOND;
+    rig_turn(a);
+    ck_assert_uint_eq(a->purse.used[GRANT_LARGE], 0);
+    ck_assert_uint_ge(granted(b, 0), 15 * MIB);
+    say_submit(b, 0, 1, 16 * MIB, 'b');
+    core_pulls("g0", 2);
+    rig_turn(a);
+    rig_take(a);
+    rig_turn(NULL);
+    ck_assert_uint_eq(granted(a, 0), 16 * MIB + 16 - 65536);
+    ck_assert_ptr_null(revoked(a, 0)); /* it never knew */
+    rig_end(a, b);
+}
+END_TEST
+
 START_TEST(what_the_core_has_in_hand_is_counted)
 {
     begin(40 * MIB, 40 * MIB);
@@ -322,7 +356,7 @@ END_TEST
 #define CLOSES 1000 /* number of the request that closes group 0 */
 struct model {
     struct client *client;
-    uint64_t grant[GROUPS], want[GROUPS];
+    uint64_t grant[GROUPS], want[GROUPS], needed[GROUPS];
     bool open[GROUPS];
     unsigned closes[GROUPS]; /* not answered: grants until then are of an earlier opening */
     uint8_t *held;           /* a frame that the daemon did not take yet */
@@ -376,7 +410,7 @@ static void answer(struct model *m, const Qsm__Revoke *r)
     Qsm__Returned returned = QSM__RETURNED__INIT;
     Qsm__ToDaemon d = QSM__TO_DAEMON__INIT;
 
-    m->grant[r->id] = 0;
+    m->grant[r->id] = m->needed[r->id] = 0;
     returned.id = r->id, returned.serial = r->serial;
     d.what_case = QSM__TO_DAEMON__WHAT_RETURNED;
     d.returned = &returned;
@@ -395,8 +429,18 @@ static void hear(struct model *m)
             m->closes[t->result->request - CLOSES]--;
         if (t->what_case == WHAT(GRANT) && m->open[t->grant->id] && !m->closes[t->grant->id])
             m->grant[t->grant->id] += t->grant->bytes;
+        if (t->what_case == WHAT(GRANT) && m->grant[t->grant->id] >= m->needed[t->grant->id])
+            m->needed[t->grant->id] = 0;
     }
     ck_assert_str_eq(error_of(m->client), "");
+}
+
+/* Once is enough. */
+static void ask(struct model *m, uint32_t id)
+{
+    if (m->needed[id] < m->want[id])
+        put(m, say_need(m->client, id, m->want[id]));
+    m->needed[id] = m->want[id];
 }
 
 static void act(struct model *m)
@@ -411,13 +455,13 @@ static void act(struct model *m)
                            : say_open(m->client, 1, id, name_of(id), SEND));
         m->closes[id] += m->open[id];
         m->open[id] = !m->open[id];
-        m->grant[id] = m->want[id] = 0;
+        m->grant[id] = m->want[id] = m->needed[id] = 0;
         return;
     }
     if (m->want[id] == 0)
         m->want[id] = sizes[dice(7)] + 16;
     if (m->want[id] > m->grant[id]) {
-        put(m, say_need(m->client, id, m->want[id]));
+        ask(m, id);
     } else if (dice(3) > 0) {
         put(m, say_submit(m->client, id, 1, (uint32_t)m->want[id] - 16, 'x'));
         m->grant[id] -= m->want[id];
@@ -445,6 +489,17 @@ static void sums_hold(const struct model *models)
         ck_assert_uint_eq(sums[kind], s->purse.used[kind]);
 }
 
+/* Who slept reads what was written then. */
+static void all_hear(struct model *models, const struct model *sleeper)
+{
+    for (int i = 0; i < CLIENTS; i++) {
+        if (&models[i] != sleeper)
+            rig_take(models[i].client);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        hear(&models[i]);
+}
+
 /* Sends what it wants to send, or asks for the grant. */
 static void insist(struct model *m)
 {
@@ -452,7 +507,7 @@ static void insist(struct model *m)
         if (!m->open[id] || m->want[id] == 0)
             continue;
         if (m->want[id] > m->grant[id]) {
-            put(m, say_need(m->client, id, m->want[id]));
+            ask(m, id);
             continue;
         }
         put(m, say_submit(m->client, id, 1, (uint32_t)m->want[id] - 16, 'x'));
@@ -472,7 +527,11 @@ static void drain(uint64_t *number)
 
 START_TEST(no_order_of_events_breaks_the_sums_or_leaves_anybody_waiting)
 {
-    begin(8 * MIB, 12 * MIB);
+    struct session_config config = config_default();
+    config.grant_bytes = 8 * MIB;
+    config.grant_bytes_all = 12 * MIB;
+    config.queue_bytes = _i % 2 ? 100 : MIB; /* grants may have to wait until they are told */
+    rig_begin_with(&config);
     struct model models[CLIENTS] = {0};
     uint64_t number[GROUPS] = {0};
     seed = (uint32_t)_i + 1;
@@ -492,8 +551,7 @@ START_TEST(no_order_of_events_breaks_the_sums_or_leaves_anybody_waiting)
             const struct model *sleeper = &models[dice(CLIENTS)];
             rig_now += dice(50000);
             rig_turn(sleeper->client);
-            for (int i = 0; i < CLIENTS; i++)
-                hear(&models[i]);
+            all_hear(models, sleeper);
         }
         sums_hold(models);
     }
@@ -504,8 +562,7 @@ START_TEST(no_order_of_events_breaks_the_sums_or_leaves_anybody_waiting)
         for (int i = 0; i < CLIENTS; i++)
             insist(&models[i]);
         rig_turn(NULL);
-        for (int i = 0; i < CLIENTS; i++)
-            hear(&models[i]);
+        all_hear(models, NULL);
         sums_hold(models);
     }
     ck_assert(TAILQ_EMPTY(&rig_session->wanting));
@@ -531,6 +588,7 @@ Suite *suite_session_grant(void)
     tcase_add_test(t, a_client_over_its_own_sum_keeps_nobody_else_waiting);
     tcase_add_test(t, an_unused_large_grant_is_taken_back_for_who_waits);
     tcase_add_test(t, an_answer_to_an_older_revoke_changes_nothing);
+    tcase_add_test(t, a_grant_taken_back_before_it_was_told_comes_later);
     tcase_add_test(t, what_the_core_has_in_hand_is_counted);
     tcase_add_test(t, what_has_left_is_not_pinned_by_what_waits);
     tcase_add_test(t, a_frame_longer_than_all_grants_is_refused_by_its_head);
