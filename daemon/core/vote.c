@@ -217,6 +217,7 @@ void vote_prep(struct vote *v, const Qsm__Prep *m)
     v->left = false;
     v->tag = (struct vote_tag){m->tag->term, m->tag->epoch, m->tag->attempt};
     trace(v, "prep");
+    send_resume(v->send); /* the scope of an attempt before this one may have been larger */
     for (size_t i = 0; i < m->n_region; i++) {
         send_pause(v->send, m->region[i]);
     }
