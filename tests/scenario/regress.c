@@ -258,6 +258,40 @@ START_TEST(a_datagram_of_each_of_many_senders_is_under_the_cap_that_is_told)
 }
 END_TEST
 
+START_TEST(what_an_attempt_with_a_smaller_scope_leaves_out_is_waited_for)
+{
+    struct story *st = story_new(7, 3); /* regions: 1, 2 in groups 0, 2; 3, 4 in 0, 1; 6 in 2 */
+    story_sender(st, 0, 0);
+    for (uint32_t i = 1; i < 5; i++) {
+        story_join(st, i, 0);
+        story_join(st, i, i < 3 ? 2 : 1);
+    }
+    story_join(st, 6, 2);
+    story_settle(st);
+    story_send(st, 0, 0, 10); /* an ACK opens the window */
+    story_settle(st);
+    story_skip(st);
+    story_drop(st, (struct rule){STORY_ANY, 4, WIRE_DATA, 0, STORY_EVER});
+    story_drop(st, (struct rule){STORY_ANY, 4, WIRE_REPAIR, 0, STORY_EVER});
+    story_send(st, 0, 0, 10);
+    story_run(st, 20 * SIM_MS);
+    story_join(st, 5, 1); /* takes the region of 3 and 4 in */
+    story_run(st, 100 * SIM_MS);
+    story_expect(st, "p0 prep * a=1");
+    host_crash(story_host(st, 5), false); /* nobody joins any more, and that region is left out */
+    host_crash(story_host(st, 6), false);
+    story_run(st, 600 * SIM_MS);
+    story_expect(st, "p0 prep * a=2");
+    story_never(st, "p0 stable g=* n=2");
+    story_drop_nothing(st);
+    story_settle(st);
+    story_expect(st, "p0 stable g=* n=2");
+    story_rewind(st);
+    story_expect(st, "p4 deliver g=* n=2 *");
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
@@ -274,6 +308,7 @@ Suite *suite_regress(void)
     tcase_add_test(t, who_left_a_group_is_not_told_that_it_may_send_to_it);
     tcase_add_test(t, acks_of_many_regions_do_not_come_all_at_once_for_ever);
     tcase_add_test(t, a_datagram_of_each_of_many_senders_is_under_the_cap_that_is_told);
+    tcase_add_test(t, what_an_attempt_with_a_smaller_scope_leaves_out_is_waited_for);
     suite_add_tcase(s, t);
     return s;
 }
