@@ -51,7 +51,7 @@ static const struct conf_key qsmd_keys[] = {
      UINT64_C(1) << 36},
     {CONF_CLIENT, "queue_bytes", &conf_kind_u64, Q(client_queue_bytes), "16777216", 1u << 16,
      UINT64_C(1) << 32},
-    {CONF_CLIENT, "queue_messages", &conf_kind_u32, Q(client_queue_messages), "65536", 16,
+    {CONF_CLIENT, "queue_messages", &conf_kind_u32, Q(client_queue_messages), "1048576", 16,
      1u << 24},
     {CONF_CLIENT, "queue_age_ms", &conf_kind_u32, Q(client_queue_age_ms), "2000", 10, 3600000},
     {CONF_CLIENT, "clients_max", &conf_kind_u32, Q(client_clients_max), "1024", 1, 65536},
