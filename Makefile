@@ -170,7 +170,7 @@ $(BUILD)/qsmcheck: $(call objs,$(CHECK_SRC))
 	$(LINK)
 
 $(BUILD)/unit-tests: $(call objs,$(UNIT_SRC) $(BOTH_SRC) \
-        $(wildcard daemon/session*.c daemon/journal_sqlite.c daemon/udp.c) \
+        $(wildcard daemon/session*.c daemon/journal_sqlite.c daemon/udp*.c) \
         $(filter-out tests/sim/check_main.c,$(CHECK_SRC)) $(LIB_SRC)) $(CORE_A)
 	$(LINK) $(call libs,check libprotobuf-c libconfuse libsystemd sqlite3) -lm
 

@@ -252,9 +252,8 @@ static bool receive_batch(struct loop *l, enum udp_socket s)
     unsigned n;
 
     l->now_us = clock_now();
-    n = udp_receive(l->config.udp, s, on_datagram, l);
+    n = udp_receive(l->config.udp, s, on_datagram, l, &l->ready[s]);
     l->datagrams += n;
-    l->ready[s] = n == UDP_BATCH;
     return l->ready[s];
 }
 
