@@ -94,7 +94,7 @@ HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/*.c))
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
-tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(HELPERS)
+tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(HELPERS) $(BENCH)
 .PHONY: all tests test test-run demo demo-run bench unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
