@@ -217,7 +217,10 @@ static int send_paced(struct flow *f, char *message, uint64_t rate)
     while (n >= 0 && (f->count == 0 || f->done < f->count)) {
         int64_t due_us = begin_us + (int64_t)(f->done * 1000000 / rate), now = now_us();
         if (now < due_us) {
-            n = qsm_wait(f->qsm, (int)((due_us - now + 999) / 1000));
+            /* qsm_wait knows milliseconds only. */
+            if (due_us - now < 1000)
+                usleep((useconds_t)(due_us - now));
+            n = qsm_wait(f->qsm, (int)((due_us - now) / 1000));
             continue;
         }
         struct head head = {f->done, due_us};
