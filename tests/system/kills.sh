@@ -28,6 +28,7 @@ flow=$BUILD/tests/bench/flow
 TRACE=1
 members=(n1 n2 n3 n4 n5 n6 n7 n8)
 declare -A dead=()
+ring_size=0
 struck=0 cms_struck=0 in_changes=0 all_struck=0 all_cms_struck=0
 
 # ---- the cluster
@@ -56,7 +57,9 @@ begin() {
     for name in "${members[@]}"; do
         loss_on "$name" "$loss"
     done
-    cms_start
+    # Every other cluster has rings of rings.
+    ring_size=$((SEED % 2 ? 25 : 2))
+    cms_start "ring_size = $ring_size"
     qsmd_start_all
     for name in "${members[@]}"; do
         i=$((i + 1))
@@ -100,7 +103,7 @@ strike_cms() {
     trace_crashed cms
     cms_struck=$((cms_struck + 1))
     nap 400
-    cms_start
+    cms_start "ring_size = $ring_size"
 }
 
 # Makes a view change, and kills somebody as soon as a member was asked to take part in it.
@@ -220,12 +223,12 @@ round() { # number
     struck=0 cms_struck=0
     begin
     rage
-    check "kills: all converge after $struck kills, $cms_struck of qsm-cmsd (SEED=$SEED)" calm_down
+    check "kills: all converge after $struck kills, $cms_struck of qsm-cmsd (SEED=$SEED, rings of $ring_size)" calm_down
     in_change=$(count_in_changes)
     stop_clients
     check "kills: the daemons end well" daemons_end_well
-    check "kills: the checker finds every promise kept, $in_change kills in a view change (SEED=$SEED)" \
-        "$BUILD/qsmcheck" "$work"/*.trace
+    check "kills: the checker finds every promise kept, $in_change kills in a view change (SEED=$SEED, rings of $ring_size)" \
+        "$BUILD/qsmcheck" --ring-size "$ring_size" "$work"/*.trace
     in_changes=$((in_changes + in_change))
     all_struck=$((all_struck + struck))
     all_cms_struck=$((all_cms_struck + cms_struck))
