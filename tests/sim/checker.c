@@ -325,6 +325,8 @@ static const struct handler handlers[] = {
 static bool take_apart(char *text, struct line *l)
 {
     char *save, *time = strtok_r(text, " ", &save);
+    if (time && strspn(time, "0123456789") != strlen(time))
+        return false; /* it would be sorted to anywhere */
     l->who = time ? strtok_r(NULL, " ", &save) : NULL;
     l->event = l->who ? strtok_r(NULL, " ", &save) : NULL;
     if (!l->event)
