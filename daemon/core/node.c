@@ -479,6 +479,7 @@ const struct node_peer *node_find_peer(const struct node *n, uint32_t id)
 
 const struct node_stats *node_stats(struct node *n)
 {
+    n->ctx.stats.bodies_allocated = buf_pool_made(n->ctx.bodies);
     return &n->ctx.stats;
 }
 

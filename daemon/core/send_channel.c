@@ -257,7 +257,7 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
         send_channel_seal(ch);
     }
     if (ch->open == NULL) {
-        ch->open = buf_new(send_channel_room(ch));
+        ch->open = buf_pool_get(ch->send->ctx->bodies, send_channel_room(ch));
     }
     struct writer w = {.at = ch->open->data + ch->open_used,
                        .end = ch->open->data + send_channel_room(ch)};

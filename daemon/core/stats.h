@@ -46,6 +46,7 @@
     X(flushes_left, "attempts that this node left for want of a CMS")                              \
     X(window_full, "times a feed was passed over since a window was full")                         \
     X(reassembly_over, "large messages begun over the cap, since their sender was first in line")  \
+    X(bodies_allocated, "memory allocated for a packet's body, as none was spare")                 \
     X(bodies_freed_early, "bodies dropped since all their cachers hold them")
 
 /* X(name, what it shows): values, not counts */
