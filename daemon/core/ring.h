@@ -12,7 +12,9 @@
 #include "wire_token.h"
 
 #define HOP_TRIES 4
-#define HOP_FIRST_US 6000
+#define HOP_FIRST_US 6000 /* until the first try again at most, doubled for each that follows */
+#define HOP_SOON_US 2000  /* at least ... */
+#define HOP_MARGIN 4      /* ... and so many times what acknowledgements take */
 #define TOKEN_LOST_US 250000
 #define TOKEN_LOST_PER_MEMBER_US 10000
 #define TOKEN_PER_MEMBER_US 100 /* least interval between tokens: this times the ring's members */
@@ -65,6 +67,8 @@ struct ring {
     uint16_t hops;
     uint8_t slices, unacked, to_send; /* count, bits, bits */
     uint32_t hop, tries;              /* place of the successor */
+    uint64_t hop_sent_us;             /* the first try */
+    uint64_t hop_us;                  /* from there to its acknowledgement, smoothed */
     struct bitmap tried;              /* silent to us while we hold this token */
     struct bitmap doubted;            /* silent to us last time: tried once only */
     struct timer hop_timer;

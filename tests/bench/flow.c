@@ -7,7 +7,8 @@
  *                                       order, and prints how many came in a second, the first one
  *                                       to the last one. When they were sent at a RATE FILE gets
  *                                       their latencies from when they were due, a line for each
- *                                       class: microseconds (at most), messages
+ *                                       class: microseconds (at most), messages, and how many of
+ *                                       them did not come on the heels of the one before
  *   flow join GROUP COUNT               joins and leaves COUNT times; a line for each: microseconds
  *                                       from the call to the first view
  * Each ends with 1, and says why, after 60 s without progress.
@@ -45,6 +46,7 @@ struct head {
 #define POWERS 32u
 struct histogram {
     uint64_t count[POWERS * CLASSES];
+    uint64_t heads[POWERS * CLASSES]; /* those that waited for nothing but themselves */
 };
 
 /* One run of the program. */
@@ -55,7 +57,8 @@ struct flow {
     uint64_t number;           /* recv: the daemon's number of the last message */
     size_t bytes;              /* send: of a message */
     int64_t first_us, last_us; /* recv: when the messages came; join: the call and its view */
-    struct histogram latency;  /* recv */
+    struct histogram latency;  /* recv, as are: */
+    int64_t came_us, due_us;   /* of the last message */
     uint64_t random;           /* live: of a generator */
     bool in_view, ended, broken;
 };
@@ -97,6 +100,18 @@ static uint64_t class_max(size_t class)
     return ((class - power * CLASSES + 1) << power) - 1;
 }
 
+static void note_latency(struct flow *f, int64_t due_us)
+{
+    int64_t now = now_us(), us = now - due_us;
+    size_t class = class_of(us > 0 ? (uint64_t)us : 0);
+
+    f->latency.count[class]++;
+    /* What is lost holds up those behind it, and all come at once. */
+    f->latency.heads[class] += now - f->came_us >= (due_us - f->due_us) / 2;
+    f->came_us = now;
+    f->due_us = due_us;
+}
+
 static int write_latencies(const struct histogram *h, const char *path)
 {
     FILE *out = fopen(path, "w");
@@ -105,8 +120,8 @@ static int write_latencies(const struct histogram *h, const char *path)
         return -errno;
     for (size_t i = 0; i < POWERS * CLASSES; i++) {
         if (h->count[i] > 0)
-            fprintf(out, "%llu %llu\n", (unsigned long long)class_max(i),
-                    (unsigned long long)h->count[i]);
+            fprintf(out, "%llu %llu %llu\n", (unsigned long long)class_max(i),
+                    (unsigned long long)h->count[i], (unsigned long long)h->heads[i]);
     }
     return fclose(out) == 0 ? 0 : -errno;
 }
@@ -135,10 +150,8 @@ static void on_message(void *ctx, const struct qsm_message *m)
         f->first_us = now_us();
     if (f->done == f->count)
         f->last_us = now_us();
-    if (head.due_us > 0) {
-        int64_t us = now_us() - head.due_us;
-        f->latency.count[class_of(us > 0 ? (uint64_t)us : 0)]++;
-    }
+    if (head.due_us > 0)
+        note_latency(f, head.due_us);
 }
 
 static void on_view(void *ctx, struct qsm_group *g, const struct qsm_view *v)

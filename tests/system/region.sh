@@ -90,11 +90,14 @@ slowest() { # group host…
     done | sort -n | head -n 1
 }
 
-# A latency that all but one of so many messages do not exceed, in microseconds.
-all_but() { # count file…
-    local count=$1
-    shift
-    sort -n -r -k 1,1 "$@" | awk -v k="$count" '{ n += $2 } n >= k && !done { print $1; done = 1 }'
+# A latency that fewer than so many messages exceed, in microseconds. Of all messages, or of those
+# that did not come on the heels of another.
+all_but() { # count all|heads file…
+    local count=$1 column=$(($(test "$2" = all; echo $?) + 2))
+    shift 2
+    sort -n -r -k 1,1 "$@" | awk -v k="$count" -v c="$column" '
+        { n += $c }
+        n >= k && !done { print $1; done = 1 }'
 }
 
 # The p-th percentile of files of latencies.
@@ -102,7 +105,8 @@ percentile() { # p file…
     local p=$1 total
     shift
     total=$(awk '{ n += $2 } END { printf "%.0f\n", n }' "$@")
-    all_but "$(awk -v n="$total" -v p="$p" 'BEGIN { k = n * (100 - p) / 100; printf "%.0f\n", k < 1 ? 1 : k }')" "$@"
+    all_but "$(awk -v n="$total" -v p="$p" '
+        BEGIN { k = n * (100 - p) / 100; printf "%.0f\n", (k < 1 ? 1 : k) }')" all "$@"
 }
 
 sum_counter() { # name host…

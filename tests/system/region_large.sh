@@ -35,25 +35,38 @@ shares() {
         }'
 }
 
+busy_ms() {
+    printf '%s\n%s\n' "$before_cpu" "$after_cpu" | awk -v hz="$(getconf CLK_TCK)" '
+        { busy = 0; for (i = 2; i <= 9; i++) if (i != 5 && i != 6) busy += $i }
+        NR == 1 { busy0 = busy }
+        END { printf "%.0f\n", (busy - busy0) * 1000 / hz }'
+}
+
 region_begin "${RECEIVERS:-192}"
 if [[ -n ${MERGED:-} ]]; then
     for name in "${hosts[@]}"; do
         in_host "$name" ethtool -K eth0 tx-udp-segmentation on
     done
 fi
+stream_start large "$count" 0
 before=$(daemons_cpu "${receivers[@]}")
 before_sender=$(daemons_cpu sender)
-stream_start large "$count" 0
+# What the sender is told of its slowest member while it goes.
+sleep 2
+slow=$(ctl sender --json regions | tr ',{' '\n\n' | grep -E '"(rate|slowest)"' | tr -d '"\n')
 check "region large: $count messages complete, in order and stable at ${#receivers[@]} receivers" \
     stream_end large
 after=$(daemons_cpu "${receivers[@]}")
 after_sender=$(daemons_cpu sender)
-rate=$(slowest large "${receivers[@]}")
-say "  $rate messages/s at the slowest; processors: $(shares)"
-say "  CPU per message: sender's qsmd $(awk -v a="$before_sender" -v b="$after_sender" -v n="$count" \
-    'BEGIN { printf "%.1f", (b - a) * 1000 / n }') us, a receiver's qsmd $(awk -v a="$before" -v b="$after" \
-    -v n="$count" -v r="${#receivers[@]}" 'BEGIN { printf "%.2f", (b - a) * 1000 / n / r }') us"
-say "  packets lost and repaired: $(sum_counter packets_lost "${receivers[@]}"); slowest member as told:" \
-    "$(ctl sender regions | awk 'NR > 1 { print $NF; exit }'); window_full $(counter sender window_full)"
+per_message() { # milliseconds
+    awk -v ms="$1" -v n="$count" 'BEGIN { printf "%.1f", ms * 1000 / n }'
+}
+say "  $(slowest large "${receivers[@]}") messages/s at the slowest; processors: $(shares)"
+say "  a message takes $(per_message "$(busy_ms)") us of the processors, of it the sender's qsmd" \
+    "$(per_message $((after_sender - before_sender))) us, the ${#receivers[@]} receivers'" \
+    "$(per_message $((after - before))) us; the rest is applications and what the kernel does by itself"
+say "  packets lost: $(sum_counter packets_lost "${receivers[@]}"), repairs sent" \
+    "$(sum_counter repairs_sent "${hosts[@]}"); what paced it: $slow, window_full" \
+    "$(counter sender window_full); rounds of the region's leader $(counter "${receivers[0]}" rounds_complete)"
 cluster_end "region large"
 ((failures == 0))
