@@ -35,6 +35,7 @@ struct proof {
     struct wire_ack ack;    /* to be told */
     TAILQ_ENTRY(proof) entry;
     bool ack_due;
+    uint32_t via;  /* node id of who collects the sender's ACKs; 0: nobody */
     bool beaconed; /* the sender may not have heard: it is told after the next round, news or not */
 };
 

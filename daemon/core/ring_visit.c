@@ -409,11 +409,22 @@ static void tell(struct ring *r, struct proof *p)
         p->ack.lack_count = 0;
         return;
     }
+    if (p->via == r->ctx->id && relay_may(&p->ack)) {
+        relay_take(r->all->relay, &p->ack);
+        return;
+    }
     if (!p->ack_due) {
         p->ack_due = true;
         TAILQ_INSERT_TAIL(&r->acks_due, p, entry);
     }
     source_ready(r->ctx, &r->ack_source);
+}
+
+/* Where an ACK goes: to who collects those of its sender, if there is somebody; 0: nowhere. */
+static uint32_t ack_address(const struct ring *r, const struct proof *p)
+{
+    uint32_t via = relay_may(&p->ack) ? peers_address(r->all->peers, p->via) : 0;
+    return via != 0 ? via : peers_address(r->all->peers, p->sender);
 }
 
 bool ring_build_ack(void *ctx, struct datagram *ret)
@@ -423,19 +434,24 @@ bool ring_build_ack(void *ctx, struct datagram *ret)
     while ((p = TAILQ_FIRST(&r->acks_due)) != NULL) {
         TAILQ_REMOVE(&r->acks_due, p, entry);
         p->ack_due = false;
-        uint32_t address = peers_address(r->all->peers, p->sender);
+        uint32_t address = ack_address(r, p);
         if (address == 0) {
             continue;
         }
         struct writer w;
         datagram_begin(r->ctx, ret, &w, WIRE_ACK, address, false);
-        wire_write_ack(&w, &p->ack);
+        wire_write_acks(&w, &p->ack, 1);
         datagram_end(ret, &w);
         p->ack.lack_count = 0;
         return true;
     }
     source_dry(r->ctx, &r->ack_source);
     return false;
+}
+
+void ring_send_acks_via(struct ring *r, uint32_t sender, uint32_t via)
+{
+    proof_of(r, sender)->via = via != sender ? via : 0;
 }
 
 bool ring_repeat_ack(struct ring *r, uint32_t sender)

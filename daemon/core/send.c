@@ -505,6 +505,7 @@ void send_ack(struct send *s, const struct wire_ack *a)
         return;
     }
     s->ctx->stats.acks_received++;
+    ch->asked_us = a->round != 0 ? 0 : ch->asked_us;
     if (a->round > ch->ack_round) {
         ch->ack_round = a->round;
         ch->active = a->active ? a->active : 1;

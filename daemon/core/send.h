@@ -54,18 +54,22 @@ struct channel_out {
     struct source beacon, ask;
     struct timer beacon_timer;
     uint64_t beacon_after_us, ask_after_us, ask_next_us;
+    uint32_t via;      /* node id of who collects its ACKs; 0: they come straight */
+    uint64_t asked_us; /* when its ACK was first asked for, by way of that node; 0: it came */
+    uint64_t direct_until_us; /* until then no collector is named */
 };
 
 struct send {
     struct context *ctx; /* not owned, and so the next two */
     struct groups *groups;
     struct peers *peers;
-    struct channel_out *channels;            /* hash by rid */
+    struct channel_out *channels;            /* hash by rid, in its order */
     struct sink feeds;                       /* groups with something to send */
     struct sink tx;                          /* channels with packets to transmit */
     TAILQ_HEAD(waiting_list, group) waiting; /* passed over, lowest ticket first */
     bool reconsider;                         /* room may have opened for those who wait */
     struct source data;
+    uint64_t collectors_at_us; /* when who collects ACKs is to be looked at again */
     /* Asks the leader of the channel's region for a token when that is this node itself; false: it
      * is another node. */
     bool (*ask_self)(void *ctx, const struct view *v);

@@ -81,6 +81,11 @@ void send_channel_wait(struct channel_out *ch)
 
 /* ---- beginning and end */
 
+static int by_rid(const struct channel_out *a, const struct channel_out *b)
+{
+    return (a->rid > b->rid) - (a->rid < b->rid);
+}
+
 struct channel_out *send_channel_new(struct send *s, struct view *v)
 {
     struct channel_out *ch = context_alloc(1, sizeof *ch);
@@ -101,7 +106,7 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     timer_init(&ch->pace_timer, send_pace_due, ch);
     pace_init(&ch->pace, 0, 0, s->ctx->now_us);
     send_channel_pace(ch);
-    HASH_ADD(hh, s->channels, rid, sizeof ch->rid, ch);
+    HASH_ADD_INORDER(hh, s->channels, rid, sizeof ch->rid, ch, by_rid);
     s->ctx->stats.channels_out++;
     return ch;
 }
@@ -124,6 +129,67 @@ void send_channel_free(struct send *s, struct channel_out *ch)
     free(ch->started);
     view_unref(ch->view);
     free(ch);
+}
+
+/* ---- who collects the ACKs */
+
+static bool unreleased(const struct channel_out *ch)
+{
+    return ch->rel_known != ch->last;
+}
+
+/* Channels with unreleased data, by rid, form runs of at most ring_size; the leader of the first
+ * region of a run collects the ACKs of all of it. Regions that this node leads itself need nobody.
+ */
+static void name_collectors(struct send *s)
+{
+    uint32_t active = 0, left = 0, collector = 0;
+    struct channel_out *ch, *next;
+    HASH_ITER (hh, s->channels, ch, next) {
+        active += unreleased(ch);
+    }
+    HASH_ITER (hh, s->channels, ch, next) {
+        ch->via = 0;
+        if (active < COLLECTORS_FROM || !unreleased(ch)) {
+            continue;
+        }
+        if (left == 0) {
+            left = ch->view->ring_size;
+            collector = 0;
+        }
+        left--;
+        if (ch->view->members[0] != s->ctx->id) {
+            collector = collector != 0 ? collector : ch->view->members[0];
+            ch->via = collector;
+        }
+    }
+}
+
+/* Whom an ASK or a BEACON names. A sender that waits for an ACK in vain names nobody for a while,
+ * so that a dead collector delays one ACK in that time, and not for long. */
+static uint32_t collector_of(struct channel_out *ch)
+{
+    struct send *s = ch->send;
+    struct context *c = s->ctx;
+    if (c->now_us >= s->collectors_at_us) {
+        name_collectors(s);
+        s->collectors_at_us = c->now_us + COLLECTORS_AGAIN_US;
+    }
+    if (ch->via == 0 || c->now_us < ch->direct_until_us) {
+        return 0;
+    }
+    if (ch->asked_us == 0) {
+        ch->asked_us = c->now_us;
+    }
+#ifndef MUTANT_collector_trusted
+    if (c->now_us >= ch->asked_us + COLLECTOR_SILENT_US) {
+        context_mark(c, MARK_collector_left);
+        ch->asked_us = 0;
+        ch->direct_until_us = c->now_us + DIRECT_FOR_US;
+        return 0;
+    }
+#endif
+    return ch->via;
 }
 
 /* ---- tokens on demand, beacons */
@@ -154,8 +220,10 @@ static bool build_ask(void *ctx, struct datagram *ret)
     }
     struct writer w;
     datagram_begin(c, ret, &w, WIRE_ASK, address, many);
-    wire_write_ask(
-        &w, &(struct wire_ask){.rid = ch->rid, .epoch = ch->view->epoch, .level = WIRE_ASK_ALL});
+    wire_write_ask(&w, &(struct wire_ask){.rid = ch->rid,
+                                          .epoch = ch->view->epoch,
+                                          .level = WIRE_ASK_ALL,
+                                          .via = collector_of(ch)});
     datagram_end(ret, &w);
     return true;
 }
@@ -181,7 +249,7 @@ static void beacon_due(void *ctx, uint64_t now_us)
 {
     struct channel_out *ch = ctx;
     (void)now_us;
-    if (ch->rel_known == ch->last || ch->last == 0) {
+    if (!unreleased(ch)) {
         return;
     }
     source_ready(ch->send->ctx, &ch->beacon);
@@ -199,7 +267,8 @@ static bool build_beacon(void *ctx, struct datagram *ret)
     datagram_begin(c, ret, &w, WIRE_BEACON, ch->view->address, true);
     wire_write_beacon(&w, &(struct wire_beacon){.channel = {ch->rid, ch->view->epoch, c->id},
                                                 .last = ch->last,
-                                                .rel = ch->rel});
+                                                .rel = ch->rel,
+                                                .via = collector_of(ch)});
     datagram_end(ret, &w);
     c->stats.beacons_sent++;
     return true;

@@ -4,7 +4,11 @@
 
 #include "send.h"
 
-#define PACE_BURSTS 50 /* a second: what is saved up is worth 20 ms */
+#define PACE_BURSTS 50    /* a second: what is saved up is worth 20 ms */
+#define COLLECTORS_FROM 3 /* channels with unreleased data: below, each ACK comes by itself */
+#define COLLECTORS_AGAIN_US 10000 /* which they are is looked at so often */
+#define COLLECTOR_SILENT_US 20000 /* for so long without an ACK that was asked for */
+#define DIRECT_FOR_US 2000000     /* by then a dead node is expelled */
 
 struct channel_out *send_channel_new(struct send *s, struct view *v);
 void send_channel_free(struct send *s, struct channel_out *ch);

@@ -127,6 +127,7 @@ bool wire_read_proxy(struct reader *r, struct wire_proxy *ret);
 struct wire_beacon {
     struct channel_id channel;
     uint64_t last, rel;
+    uint32_t via; /* node id of who collects its ACKs; 0: they come straight */
 };
 void wire_write_beacon(struct writer *w, const struct wire_beacon *b);
 bool wire_read_beacon(struct reader *r, struct wire_beacon *ret);
@@ -136,12 +137,16 @@ struct wire_ask {
     uint32_t rid;
     uint64_t epoch;
     uint8_t level; /* of the ring, or WIRE_ASK_ALL: a sender asks all leaders */
+    uint32_t via;  /* from a sender, as in a beacon; 0 otherwise */
 };
 void wire_write_ask(struct writer *w, const struct wire_ask *a);
 bool wire_read_ask(struct reader *r, struct wire_ask *ret);
 
-/* ACK: the leader tells a sender what a complete round proved of its channel. */
+/* ACK: the leader tells a sender what a complete round proved of its channel. A collector sends on
+ * those of several channels in one datagram. */
+#define WIRE_ACK_BYTES 62 /* without lacks */
 #define WIRE_ACK_LACKS_MAX 32
+#define WIRE_ACKS_MAX ((WIRE_CONTROL_MAX - WIRE_OUTER_BYTES - 2) / WIRE_ACK_BYTES)
 struct wire_ack {
     struct channel_id channel;
     uint64_t round;     /* (ring epoch << 32 | round) of the proof: older ones are ignored; 0: none */
@@ -155,8 +160,14 @@ struct wire_ack {
     struct { uint64_t from; uint32_t count; uint32_t requesters; uint32_t one; } lacks[WIRE_ACK_LACKS_MAX];
     /* one: a requester's node id, for a unicast repair when requesters is 1 */
 };
-void wire_write_ack(struct writer *w, const struct wire_ack *a);
-bool wire_read_ack(struct reader *r, struct wire_ack *ret);
+struct wire_acks {
+    uint16_t count; /* at least 1 */
+    struct wire_ack list[WIRE_ACKS_MAX];
+};
+/* How many of the first ACKs of a list fit into one datagram, at least 1. */
+uint16_t wire_acks_fit(const struct wire_ack *list, size_t count);
+void wire_write_acks(struct writer *w, const struct wire_ack *list, uint16_t count);
+bool wire_read_acks(struct reader *r, struct wire_acks *ret);
 
 /* FETCH: asks for packets of a channel: of the live sender or a holder, in a view change; of cachers
  * elsewhere, what a partition lacks. */

@@ -1,0 +1,174 @@
+/* Scenarios: what a sender hears: of many regions few datagrams, by way of a collector or not, and
+ * of packets above a gap. */
+#include "story.h"
+#include "suites.h"
+
+/* Host 0 sends; the others are members of group0, and each two of them of a group of their own: a
+ * region. Host 0 sends into all of these. */
+static struct story *many_regions(uint32_t regions)
+{
+    struct sim_config c = sim_config_default();
+    c.hosts = 1 + 2 * regions;
+    c.groups = 1 + regions;
+    c.node.rcvbuf_bytes = 128 << 10; /* a window that fills up, so that tokens are asked for */
+    struct story *st = story_with(&c);
+    for (uint32_t i = 0; i < 2 * regions; i++) {
+        story_join(st, 1 + i, 0);
+        story_join(st, 1 + i, 1 + i / 2);
+    }
+    for (uint32_t g = 0; g <= regions; g++)
+        story_sender(st, 0, g);
+    story_settle(st);
+    story_skip(st);
+    return st;
+}
+
+static void send_to_each(struct story *st, uint32_t regions)
+{
+    for (uint32_t g = 1; g <= regions; g++)
+        story_send(st, 0, g, 1000);
+}
+
+/* The regions in the order of their ids are those of hosts 1 and 2, 3 and 4 …, unless the CMS
+ * numbers them otherwise: the leader of the first of them. */
+struct first {
+    uint32_t rid, leader;
+};
+
+static void look_first(void *ctx, const struct node_region_info *region)
+{
+    struct first *first = ctx;
+    if (region->sent > 0 && (first->rid == 0 || region->rid < first->rid))
+        *first = (struct first){region->rid, region->members[0]};
+}
+
+static uint32_t host_of(struct story *st, uint32_t id)
+{
+    uint32_t host = 0;
+    while (story_id(st, host) != id)
+        host++;
+    return host;
+}
+
+static uint32_t collector(struct story *st)
+{
+    struct first first = {0};
+    node_each_region(story_host(st, 0)->node, look_first, &first);
+    return host_of(st, first.leader);
+}
+
+/* Milliseconds until message k that host 0 sends into a group is stable. */
+static uint64_t until_stable(struct story *st, uint32_t group, uint32_t k)
+{
+    uint64_t begun = st->sim->now_us;
+    story_skip(st);
+    story_until(st, "p0 complete c=10 k=%u g=group%u st=stable", k, group);
+    return (st->sim->now_us - begun) / SIM_MS;
+}
+
+START_TEST(a_sender_into_many_regions_gets_few_combined_acks)
+{
+    const uint32_t regions = 14;
+    struct story *st = many_regions(regions);
+    const struct node_stats *sender = story_stats(st, 0);
+    send_to_each(st, regions);
+    story_settle(st);
+    uint64_t acks = sender->acks_received, datagrams = sender->ack_datagrams, relayed = 0;
+    for (uint32_t i = 0; i < 200; i++) {
+        story_send(st, 0, 0, 1000);
+        story_run(st, SIM_MS);
+    }
+    story_settle(st);
+    acks = sender->acks_received - acks;
+    datagrams = sender->ack_datagrams - datagrams;
+    for (uint32_t i = 1; i <= 2 * regions; i++)
+        relayed += story_stats(st, i)->acks_relayed;
+    printf("acks: %llu in %llu datagrams\n", (unsigned long long)acks,
+           (unsigned long long)datagrams);
+    ck_assert_uint_gt(acks, 20 * regions);
+    ck_assert_uint_ge(acks, 5 * datagrams);
+    ck_assert_uint_gt(relayed, acks / 2);
+    ck_assert_uint_eq(sender->marks[MARK_collector_left], 0);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_sender_into_two_regions_hears_their_leaders_themselves)
+{
+    struct story *st = many_regions(2);
+    for (uint32_t i = 0; i < 20; i++) {
+        story_send(st, 0, 0, 1000);
+        story_run(st, SIM_MS);
+    }
+    story_settle(st);
+    ck_assert_uint_eq(story_stats(st, 0)->acks_received, story_stats(st, 0)->ack_datagrams);
+    for (uint32_t i = 1; i < 5; i++)
+        ck_assert_uint_eq(story_stats(st, i)->acks_relayed, 0);
+    story_end(st);
+}
+END_TEST
+
+/* The collector is dead and not expelled yet; one of its regions asks it for its ACK. */
+START_TEST(a_dead_collector_delays_an_ack_but_not_for_long)
+{
+    struct story *st = many_regions(5);
+    send_to_each(st, 5);
+    story_settle(st);
+    send_to_each(st, 5);
+    uint32_t usual = (uint32_t)until_stable(st, 5, 2);
+    story_settle(st);
+    uint32_t dead = collector(st), other = dead == 9 ? 1 : 5;
+    host_crash(story_host(st, dead), true);
+    send_to_each(st, 5);
+    uint64_t first = until_stable(st, other, 3);
+    ck_assert_uint_eq(story_stats(st, 0)->marks[MARK_collector_left] > 0, true);
+    story_run(st, 10 * SIM_MS);
+    send_to_each(st, 5);
+    uint64_t second = until_stable(st, other, 4);
+    printf("acks: stable after %u ms, by way of a dead collector %llu, then %llu\n", usual,
+           (unsigned long long)first, (unsigned long long)second);
+    ck_assert_uint_gt(first, usual);
+    ck_assert_uint_le(first, 60);
+    ck_assert_uint_le(second, usual + 2);
+    story_settle(st);
+    story_expect(st, "cms expel *");
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_collector_that_gets_no_acks_is_not_named_for_a_while_only)
+{
+    struct story *st = many_regions(5);
+    send_to_each(st, 5);
+    story_settle(st);
+    uint32_t broken = collector(st);
+    const struct node_stats *sender = story_stats(st, 0);
+    story_drop(st, (struct rule){STORY_ANY, broken, WIRE_ACK, 0, STORY_EVER});
+    send_to_each(st, 5);
+    story_settle(st);
+    ck_assert_uint_gt(sender->marks[MARK_collector_left], 0);
+    story_drop_nothing(st);
+    uint64_t before = sender->acks_received - sender->ack_datagrams;
+    send_to_each(st, 5);
+    story_settle(st);
+    ck_assert_uint_eq(sender->acks_received - sender->ack_datagrams, before);
+    story_run(st, 2 * SIM_S);
+    send_to_each(st, 5);
+    story_settle(st);
+    ck_assert_uint_ge(sender->acks_received - sender->ack_datagrams, before + 4);
+    story_end(st);
+}
+END_TEST
+
+Suite *suite_acks(void)
+{
+    Suite *s = suite_create("acks");
+    TCase *t = tcase_create("acks");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, a_sender_into_many_regions_gets_few_combined_acks);
+    tcase_add_test(t, a_sender_into_two_regions_hears_their_leaders_themselves);
+    tcase_add_test(t, a_dead_collector_delays_an_ack_but_not_for_long);
+    tcase_add_test(t, a_collector_that_gets_no_acks_is_not_named_for_a_while_only);
+    suite_add_tcase(s, t);
+    return s;
+}
