@@ -9,6 +9,7 @@
 #include "group.h"
 #include "pace.h"
 #include "peer.h"
+#include "range.h"
 #include "store.h"
 #include "view.h"
 #include "wire_data.h"
@@ -36,7 +37,8 @@ struct channel_out {
     uint32_t slowest, behind; /* node ids: of that member, of who lags; 0: none */
     struct pace pace;         /* this sender's share of the rate */
     struct timer pace_timer;
-    uint32_t active; /* senders that share the region, as told; 0: not told yet */
+    uint32_t active;     /* senders that share the region, as told; 0: not told yet */
+    struct ranges ahead; /* above stable, and all members have them: in flight no more */
     uint64_t inflight_bytes, unreleased_bytes;
     bool paused;           /* in the scope of a view change: nothing more is built */
     bool wanted;           /* some group goes on to send into it (member, while it tells the CMS) */

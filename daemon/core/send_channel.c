@@ -79,6 +79,34 @@ void send_channel_wait(struct channel_out *ch)
     }
 }
 
+/* Packets that all members have and that were in flight up to now. */
+static bool arrived_ahead(void *ctx, uint64_t from, uint64_t to)
+{
+    struct channel_out *ch = ctx;
+    struct context *c = ch->send->ctx;
+    for (uint64_t seq = from; seq <= to; seq++) {
+        const struct packet *p = store_find(&ch->store, seq);
+        assert(p != NULL && p->body != NULL);
+        ch->inflight_bytes -= p->body->size;
+    }
+    context_mark(c, MARK_window_past_gap);
+    context_trace(c, "ahead s=%u r=%u v=%llu q=%llu n=%llu", c->id, ch->rid,
+                  (unsigned long long)ch->view->epoch, (unsigned long long)from,
+                  (unsigned long long)to);
+    return true;
+}
+
+void send_channel_ahead(struct channel_out *ch, const struct wire_ack *a)
+{
+    for (uint16_t i = 0; i < a->held_count; i++) {
+        uint64_t from = a->held[i].from > ch->stable ? a->held[i].from : ch->stable + 1;
+        if (from <= a->held[i].to) {
+            ranges_gaps(&ch->ahead, from, a->held[i].to, arrived_ahead, ch);
+            ranges_add(&ch->ahead, from, a->held[i].to);
+        }
+    }
+}
+
 /* ---- beginning and end */
 
 static int by_rid(const struct channel_out *a, const struct channel_out *b)
@@ -95,6 +123,7 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     ch->tx = 1;
     ch->ask_after_us = ASK_FIRST_US;
     store_init(&ch->store);
+    ranges_init(&ch->ahead);
     ch->groups = context_alloc(v->group_count, sizeof(struct group *));
     ch->started = context_alloc((v->group_count + 7) / 8, 1);
 #ifdef MUTANT_number_not_carried
@@ -123,6 +152,7 @@ void send_channel_free(struct send *s, struct channel_out *ch)
     c->stats.unreleased_bytes -= ch->unreleased_bytes;
     c->stats.channels_out--;
     store_done(&ch->store);
+    ranges_done(&ch->ahead);
     buf_unref(ch->open);
     free(ch->draft.marks);
     free(ch->groups);

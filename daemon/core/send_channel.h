@@ -29,6 +29,9 @@ void send_channel_seal(struct channel_out *ch);
 void send_channel_want_token(struct channel_out *ch);
 /* Somebody waits for room: asks for a token, or waits for the rate. */
 void send_channel_wait(struct channel_out *ch);
+/* Takes what an ACK says that all members have above a gap out of the bytes in flight: the window
+ * opens before the gap is mended. It stays unreleased, and nothing is stable by it. */
+void send_channel_ahead(struct channel_out *ch, const struct wire_ack *a);
 /* Follows the rate that was told, and rate_max. */
 void send_channel_pace(struct channel_out *ch);
 void send_channel_arm_beacon(struct channel_out *ch, uint64_t after_us);

@@ -160,6 +160,79 @@ START_TEST(a_collector_that_gets_no_acks_is_not_named_for_a_while_only)
 }
 END_TEST
 
+/* Host 0 sends to hosts 1 to 4, in partitions of two, and host 2 gets no packet 3, by no way. */
+static struct story *with_gap(uint32_t ack_ranges)
+{
+    struct sim_config c = sim_config_default();
+    c.hosts = 5;
+    c.groups = 1;
+    c.node.rcvbuf_bytes = 128 << 10; /* 32 KB may be in flight */
+    c.cms.ring_size = 2;
+    c.cms.ack_ranges = ack_ranges;
+    struct story *st = story_with(&c);
+    story_sender(st, 0, 0);
+    for (uint32_t i = 1; i < 5; i++)
+        story_join(st, i, 0);
+    story_settle(st);
+    story_skip(st);
+    story_drop(st, (struct rule){STORY_ANY, 2, WIRE_DATA, 3, STORY_EVER});
+    story_drop(st, (struct rule){STORY_ANY, 2, WIRE_REPAIR, 3, STORY_EVER});
+    return st;
+}
+
+/* Packets that host 0 sends in a second of the 200 that it has. */
+static uint64_t sent_with_gap(struct story *st)
+{
+    uint64_t before = story_stats(st, 0)->packets_sent;
+    for (uint32_t i = 0; i < 200; i++)
+        story_send(st, 0, 0, 1000);
+    story_run(st, SIM_S);
+    return story_stats(st, 0)->packets_sent - before;
+}
+
+START_TEST(a_window_opens_past_a_gap)
+{
+    struct story *st = with_gap(2);
+    ck_assert_uint_eq(sent_with_gap(st), 200);
+    story_expect(st, "p0 ahead * q=4 *");
+    story_rewind(st);
+    story_never(st, "p0 stable g=* n=3");
+    ck_assert_uint_gt(story_stats(st, 0)->marks[MARK_window_past_gap], 0);
+    story_drop_nothing(st);
+    story_settle(st);
+    story_expect(st, "p0 complete c=10 k=200 g=group0 st=stable");
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_window_that_is_told_no_ranges_waits_for_the_gap)
+{
+    struct story *st = with_gap(0);
+    ck_assert_uint_lt(sent_with_gap(st), 40);
+    story_never(st, "p0 ahead *");
+    story_drop_nothing(st);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(what_one_member_lacks_stays_in_flight)
+{
+    struct story *st = with_gap(8);
+    for (uint32_t to = 1; to < 4; to++) { /* each of these has a gap of its own */
+        story_drop(st, (struct rule){STORY_ANY, to, WIRE_DATA, 3 + 2 * to, STORY_EVER});
+        story_drop(st, (struct rule){STORY_ANY, to, WIRE_REPAIR, 3 + 2 * to, STORY_EVER});
+    }
+    sent_with_gap(st);
+    for (uint64_t q = 4; q < 10; q += 2)
+        story_expect(st, "p0 ahead * q=%u n=%u", (unsigned)q, (unsigned)q);
+    story_expect(st, "p0 ahead * q=10 *");
+    story_drop_nothing(st);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_acks(void)
 {
     Suite *s = suite_create("acks");
@@ -169,6 +242,9 @@ Suite *suite_acks(void)
     tcase_add_test(t, a_sender_into_two_regions_hears_their_leaders_themselves);
     tcase_add_test(t, a_dead_collector_delays_an_ack_but_not_for_long);
     tcase_add_test(t, a_collector_that_gets_no_acks_is_not_named_for_a_while_only);
+    tcase_add_test(t, a_window_opens_past_a_gap);
+    tcase_add_test(t, a_window_that_is_told_no_ranges_waits_for_the_gap);
+    tcase_add_test(t, what_one_member_lacks_stays_in_flight);
     suite_add_tcase(s, t);
     return s;
 }

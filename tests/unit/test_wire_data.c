@@ -140,6 +140,13 @@ static struct wire_ack one_ack(uint64_t *random, uint32_t lacks_max)
         a.lacks[i].requesters = (uint32_t)property_next(random);
         a.lacks[i].one = (uint32_t)property_next(random);
     }
+    a.held_count = (uint16_t)property_below(random, WIRE_ACK_RANGES_MAX + 1);
+    for (uint64_t i = 0, from = a.stable / 2 + 2; i < a.held_count; i++) {
+        a.held[i].from = from + property_below(random, 10);
+        a.held[i].to = a.held[i].from + property_below(random, 10);
+        from = a.held[i].to + 2;
+    }
+    a.stable /= 2;
     return a;
 }
 
@@ -329,17 +336,18 @@ END_TEST
 START_TEST(control_datagrams_are_laid_out_as_promised)
 {
     static const uint8_t expected[] = {
-        1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 255, 4, 0, 0, 0, /* ASK: rid, epoch, level, via */
-        1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3,   0, 0, 0,    /* BEACON: channel */
-        5, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0,   0, 0, 0,    /* last, rel */
-        6, 0, 0, 0,                                          /* via */
-        2, 0,                                                /* ACK: how many */
-        1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3,   0, 0, 0,    /* channel */
-        7, 0, 0, 0, 8, 0, 0, 0,                              /* round */
-        9, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0,   0, 0, 0,    /* stable, rel known */
-        2, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0,                  /* active, rate */
-        6, 0, 0, 0, 7, 0, 0, 0, 1, 0,                        /* slowest, behind, lacks */
-        9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3,   0, 0, 0, 4, 0, 0, 0,
+        1, 0, 0, 0,  2, 0, 0, 0, 0, 0, 0, 0, 255, 4, 0, 0, 0, /* ASK: rid, epoch, level, via */
+        1, 0, 0, 0,  2, 0, 0, 0, 0, 0, 0, 0, 3,   0, 0, 0,    /* BEACON: channel */
+        5, 0, 0, 0,  0, 0, 0, 0, 4, 0, 0, 0, 0,   0, 0, 0,    /* last, rel */
+        6, 0, 0, 0,                                           /* via */
+        2, 0,                                                 /* ACK: how many */
+        1, 0, 0, 0,  2, 0, 0, 0, 0, 0, 0, 0, 3,   0, 0, 0,    /* channel */
+        7, 0, 0, 0,  8, 0, 0, 0,                              /* round */
+        9, 0, 0, 0,  0, 0, 0, 0, 8, 0, 0, 0, 0,   0, 0, 0,    /* stable, rel known */
+        2, 0, 0, 0,  5, 0, 0, 0, 0, 0, 0, 0,                  /* active, rate */
+        6, 0, 0, 0,  7, 0, 0, 0, 1, 0, 1, 0,                  /* slowest, behind, lacks, held */
+        9, 0, 0, 0,  0, 0, 0, 0, 2, 0, 0, 0, 3,   0, 0, 0, 4,
+        0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 5, 0,   0, 0,
     };
     struct wire_ack list[2] = {{.channel = {1, 2, 3},
                                 .round = UINT64_C(8) << 32 | 7,
@@ -350,7 +358,9 @@ START_TEST(control_datagrams_are_laid_out_as_promised)
                                 .slowest = 6,
                                 .behind = 7,
                                 .lack_count = 1,
-                                .lacks = {{9, 2, 3, 4}}}};
+                                .lacks = {{9, 2, 3, 4}},
+                                .held_count = 1,
+                                .held = {{11, 15}}}};
     uint8_t out[sizeof expected + WIRE_ACK_BYTES];
     struct writer w = WRITER(out, sizeof out);
 
@@ -498,7 +508,9 @@ END_TEST
 
 START_TEST(the_largest_control_datagrams_fit)
 {
-    static struct wire_ack a = {.lack_count = WIRE_ACK_LACKS_MAX}, many[WIRE_ACKS_MAX + 1];
+    static struct wire_ack a = {.lack_count = WIRE_ACK_LACKS_MAX,
+                                .held_count = WIRE_ACK_RANGES_MAX},
+                           many[WIRE_ACKS_MAX + 1];
     static struct wire_fetch f = {.count = WIRE_FETCH_MAX};
     uint8_t out[WIRE_CONTROL_MAX - WIRE_OUTER_BYTES];
     struct writer ack = WRITER(out, sizeof out), fetch = WRITER(out, sizeof out);
