@@ -3,6 +3,8 @@
 #include <string.h>
 #include "relay.h"
 
+#define HOLD_SHARE 4 /* of token_min_interval */
+
 /* What waits for one sender; never nothing. */
 struct relay_sender {
     UT_hash_handle hh;
@@ -53,8 +55,9 @@ static void due(void *ctx, uint64_t now_us)
     source_ready(rs->relay->ctx, &rs->source);
 }
 
-/* The first of a batch sets the time at which it goes, so that there is at most one batch in
- * token_min_interval: no ring proves more in less. */
+/* The first of a batch sets the time at which it goes. Regions that were asked together answer
+ * together, so a part of the least time between two ACKs of one region gathers most of them, and
+ * delays none so much that the sender's window has to be larger for it. */
 static struct relay_sender *sender_of(struct relay *re, uint32_t sender)
 {
     struct relay_sender *rs;
@@ -68,7 +71,7 @@ static struct relay_sender *sender_of(struct relay *re, uint32_t sender)
     rs->sender = sender;
     timer_init(&rs->due, due, rs);
     source_init(&rs->source, OUT_TOKEN, build_acks, rs);
-    timer_arm(&c->timers, &rs->due, c->now_us + c->config.token_min_interval_us);
+    timer_arm(&c->timers, &rs->due, c->now_us + c->config.token_min_interval_us / HOLD_SHARE);
     HASH_ADD(hh, re->senders, sender, sizeof rs->sender, rs);
     return rs;
 }

@@ -24,8 +24,8 @@ void relay_done(struct relay *re);
 /* Whether an ACK may go by way of a collector. */
 bool relay_may(const struct wire_ack *a);
 
-/* An ACK for another node, to be sent on within token_min_interval. What nobody could have sent
- * here in good faith is dropped and counted. */
+/* An ACK for another node, to be sent on within a quarter of token_min_interval. What nobody could
+ * have sent here in good faith is dropped and counted. */
 void relay_take(struct relay *re, const struct wire_ack *a);
 
 #endif

@@ -608,6 +608,7 @@ bool send_partial_stable(const struct send *s)
 static void hurry(struct channel_out *ch, void *ctx)
 {
     (void)ctx;
+    send_channel_hear_directly(ch); /* no view change waits for a collector, least for a dead one */
     send_channel_want_token(ch);
 }
 

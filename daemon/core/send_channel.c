@@ -195,6 +195,12 @@ static void name_collectors(struct send *s)
     }
 }
 
+void send_channel_hear_directly(struct channel_out *ch)
+{
+    ch->asked_us = 0;
+    ch->direct_until_us = ch->send->ctx->now_us + DIRECT_FOR_US;
+}
+
 /* Whom an ASK or a BEACON names. A sender that waits for an ACK in vain names nobody for a while,
  * so that a dead collector delays one ACK in that time, and not for long. */
 static uint32_t collector_of(struct channel_out *ch)
@@ -214,8 +220,7 @@ static uint32_t collector_of(struct channel_out *ch)
 #ifndef MUTANT_collector_trusted
     if (c->now_us >= ch->asked_us + COLLECTOR_SILENT_US) {
         context_mark(c, MARK_collector_left);
-        ch->asked_us = 0;
-        ch->direct_until_us = c->now_us + DIRECT_FOR_US;
+        send_channel_hear_directly(ch);
         return 0;
     }
 #endif

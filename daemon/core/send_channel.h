@@ -25,6 +25,8 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
 /* Ends the packet that is open, if there is one: it gets its number and waits to be transmitted. */
 void send_channel_seal(struct channel_out *ch);
 
+/* Names no collector of its ACKs for a while. */
+void send_channel_hear_directly(struct channel_out *ch);
 /* Asks the region's leader for a token: at most once per ACK, again after 10 ms, doubling. */
 void send_channel_want_token(struct channel_out *ch);
 /* Somebody waits for room: asks for a token, or waits for the rate. */
