@@ -5,12 +5,13 @@
 
 /* Host 0 sends; the others are members of group0, and each two of them of a group of their own: a
  * region. Host 0 sends into all of these. */
-static struct story *many_regions(uint32_t regions)
+static struct story *many_regions(uint32_t regions, uint32_t ring_size)
 {
     struct sim_config c = sim_config_default();
     c.hosts = 1 + 2 * regions;
     c.groups = 1 + regions;
     c.node.rcvbuf_bytes = 128 << 10; /* a window that fills up, so that tokens are asked for */
+    c.cms.ring_size = ring_size;
     struct story *st = story_with(&c);
     for (uint32_t i = 0; i < 2 * regions; i++) {
         story_join(st, 1 + i, 0);
@@ -69,7 +70,7 @@ static uint64_t until_stable(struct story *st, uint32_t group, uint32_t k)
 START_TEST(a_sender_into_many_regions_gets_few_combined_acks)
 {
     const uint32_t regions = 14;
-    struct story *st = many_regions(regions);
+    struct story *st = many_regions(regions, 25);
     const struct node_stats *sender = story_stats(st, 0);
     send_to_each(st, regions);
     story_settle(st);
@@ -95,7 +96,7 @@ END_TEST
 
 START_TEST(a_sender_into_two_regions_hears_their_leaders_themselves)
 {
-    struct story *st = many_regions(2);
+    struct story *st = many_regions(2, 25);
     for (uint32_t i = 0; i < 20; i++) {
         story_send(st, 0, 0, 1000);
         story_run(st, SIM_MS);
@@ -108,10 +109,62 @@ START_TEST(a_sender_into_two_regions_hears_their_leaders_themselves)
 }
 END_TEST
 
+START_TEST(each_run_of_ring_size_regions_has_a_collector_of_its_own)
+{
+    struct story *st = many_regions(6, 2);
+    uint32_t collectors = 0;
+    send_to_each(st, 6);
+    story_settle(st);
+    for (uint32_t i = 1; i <= 12; i++)
+        collectors += story_stats(st, i)->acks_relayed > 0;
+    ck_assert_uint_eq(collectors, 3);
+    story_end(st);
+}
+END_TEST
+
+/* The sender is the first member of one of the regions: it hears itself, and collects nothing. */
+START_TEST(a_region_that_the_sender_leads_needs_no_collector)
+{
+    struct story *st = many_regions(4, 25);
+    story_join(st, 0, 0);
+    story_join(st, 0, 1);
+    story_settle(st);
+    uint64_t combined = story_stats(st, 0)->acks_received - story_stats(st, 0)->ack_datagrams;
+    for (uint32_t i = 0; i < 3; i++) {
+        send_to_each(st, 4);
+        story_settle(st);
+    }
+    ck_assert_uint_gt(story_stats(st, 0)->acks_received - story_stats(st, 0)->ack_datagrams,
+                      combined);
+    ck_assert_uint_eq(story_stats(st, 0)->acks_relayed, 0);
+    ck_assert_uint_eq(story_stats(st, 0)->marks[MARK_collector_left], 0);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(what_asks_for_a_repair_comes_straight)
+{
+    struct story *st = many_regions(5, 25);
+    send_to_each(st, 5);
+    story_settle(st);
+    uint32_t broken = collector(st), other = broken == 9 ? 1 : 9;
+    story_drop(st, (struct rule){STORY_ANY, broken, WIRE_ACK, 0, STORY_EVER});
+    story_drop(st, (struct rule){0, other, WIRE_DATA, 2, 1});
+    story_drop(st, (struct rule){0, other + 1, WIRE_DATA, 2, 1});
+    send_to_each(st, 5);
+    uint64_t begun = st->sim->now_us;
+    story_skip(st);
+    story_until(st, "p%u take s=%u * q=2", other, story_id(st, 0));
+    ck_assert_uint_lt(st->sim->now_us - begun, 20 * SIM_MS); /* before the sender has doubts */
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
 /* The collector is dead and not expelled yet; one of its regions asks it for its ACK. */
 START_TEST(a_dead_collector_delays_an_ack_but_not_for_long)
 {
-    struct story *st = many_regions(5);
+    struct story *st = many_regions(5, 25);
     send_to_each(st, 5);
     story_settle(st);
     send_to_each(st, 5);
@@ -138,7 +191,7 @@ END_TEST
 
 START_TEST(a_collector_that_gets_no_acks_is_not_named_for_a_while_only)
 {
-    struct story *st = many_regions(5);
+    struct story *st = many_regions(5, 25);
     send_to_each(st, 5);
     story_settle(st);
     uint32_t broken = collector(st);
@@ -240,6 +293,9 @@ Suite *suite_acks(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_sender_into_many_regions_gets_few_combined_acks);
     tcase_add_test(t, a_sender_into_two_regions_hears_their_leaders_themselves);
+    tcase_add_test(t, each_run_of_ring_size_regions_has_a_collector_of_its_own);
+    tcase_add_test(t, a_region_that_the_sender_leads_needs_no_collector);
+    tcase_add_test(t, what_asks_for_a_repair_comes_straight);
     tcase_add_test(t, a_dead_collector_delays_an_ack_but_not_for_long);
     tcase_add_test(t, a_collector_that_gets_no_acks_is_not_named_for_a_while_only);
     tcase_add_test(t, a_window_opens_past_a_gap);
