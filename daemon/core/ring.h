@@ -32,11 +32,14 @@ struct proof {
     uint64_t max_seen, stable, cached, rel_known;
     uint32_t behind; /* node id of the member with the least prefix; 0: unknown */
     uint64_t rel;
+    uint8_t held_count; /* above a gap, as of the last complete round: they may be displaced again */
+    struct range held[WIRE_ACK_RANGES_MAX];
     uint64_t cached_all;    /* the same as cached, of the whole region: known from above */
     struct seeking seeking; /* level 0: what was asked of other partitions */
     struct wire_ack ack;    /* to be told */
     TAILQ_ENTRY(proof) entry;
     bool ack_due;
+    uint32_t via;  /* node id of who collects the sender's ACKs; 0: nobody */
     bool beaconed; /* the sender may not have heard: it is told after the next round, news or not */
 };
 

@@ -38,8 +38,10 @@
     X(rounds_incomplete, "rounds that skipped a member")                                           \
     X(round_trip_us, "sum of the round trips of complete rounds")                                  \
     X(hops_skipped, "silent successors skipped")                                                   \
-    X(acks_sent, "ACKs sent to senders")                                                           \
+    X(acks_sent, "ACKs sent to senders, or to who collects them")                                  \
+    X(acks_relayed, "ACKs of others that this node collected and sent on")                         \
     X(acks_received, "ACKs received")                                                              \
+    X(ack_datagrams, "datagrams in which they came")                                               \
     X(beacons_sent, "beacons sent")                                                                \
     X(views_installed, "epochs installed")                                                         \
     X(flushes_joined, "view changes in which this node voted")                                     \
@@ -60,6 +62,8 @@
     X(unreleased_bytes, "own packets that some region has not released, bytes")                    \
     X(repair_queue, "repairs waiting to be sent")                                                  \
     X(repair_queue_max, "cap on them")                                                             \
+    X(relay_acks, "ACKs of others that wait to be sent on")                                        \
+    X(relay_acks_max, "cap on them")                                                               \
     X(channels_in, "channels received")                                                            \
     X(channels_out, "channels sent into")                                                          \
     X(last_round_trip_us, "token round trip of the last complete round")
