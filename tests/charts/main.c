@@ -103,10 +103,10 @@ static bool perturb_once(const struct trial *t, struct trial_result *base, struc
     return true;
 }
 
-static void perturb_row(struct trial t, struct trial_result *base)
+static void perturb_row(struct trial t, struct trial_result *base, uint64_t seeds)
 {
     struct cost c = {0};
-    for (t.seed = 1; t.seed <= PERTURB_SEEDS; t.seed++) {
+    for (t.seed = 1; t.seed <= seeds; t.seed++) {
         struct cost once;
         if (!perturb_once(&t, base, &once))
             return;
@@ -120,7 +120,7 @@ static void perturb_row(struct trial t, struct trial_result *base)
     fflush(stdout);
 }
 
-static void perturb_crowd(uint32_t nodes, uint32_t ring_size)
+static void perturb_crowd(uint32_t nodes, uint32_t ring_size, uint64_t seeds)
 {
     struct trial t = {.seed = 1,
                       .nodes = nodes,
@@ -133,26 +133,27 @@ static void perturb_crowd(uint32_t nodes, uint32_t ring_size)
     for (int who = 0; who < VICTIMS; who++) {
         t.victim = (enum victim)who;
         t.perturbation = ASLEEP;
-        perturb_row(t, &base);
+        perturb_row(t, &base, seeds);
         t.perturbation = DEAF;
-        perturb_row(t, &base);
+        perturb_row(t, &base, seeds);
     }
     trial_result_done(&base);
 }
 
 static void perturb(uint32_t nodes)
 {
-    perturb_crowd(nodes, RING_SIZE);
+    perturb_crowd(nodes, RING_SIZE, PERTURB_SEEDS);
 }
 
 static void perturb_linear(uint32_t nodes)
 {
-    perturb_crowd(nodes, RING_OF_ALL);
+    perturb_crowd(nodes, RING_OF_ALL, 1);
 }
 
 /* ---- above: what a stream does that is faster than the window allows while somebody sleeps */
 
 #define ABOVE_US (20 * S)
+#define ABOVE_FREE_US (5 * S) /* nobody is perturbed for so long, to compare with */
 
 /* Streams with a rate of their own, whose messages wait during a sleep and go at once after it, and
  * such as fill a slow wire or all that the window allows. */
@@ -232,7 +233,9 @@ static void above_row(uint32_t nodes, const struct above *a)
 {
     struct trial t = above_trial(nodes, a);
     struct trial_result base, r;
+    t.us = ABOVE_FREE_US;
     trial_run(&t, &base);
+    t.us = ABOVE_US;
     t.perturbation = ASLEEP;
     trial_run(&t, &r);
     struct spread free_run = between(&base, 0), at_once = between(&r, 0), later = between(&r, 1),
