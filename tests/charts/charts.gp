@@ -32,7 +32,7 @@ set title "Token round trip"
 set ylabel "ms, summed over the levels of rings"
 trip = row25(4)
 array bound_x[2] = [192, 1000]
-plot scale("linear") using 2:($4/1000) with linespoints ls 2 title "one serial token (the paper's linear design)", \
+plot scale("linear") using 2:($4/1000) with linespoints ls 2 title "one serial token (linear design)", \
      scale("rings") using 2:($4/1000) with linespoints ls 1 title "rings of at most 25", \
      bound_x using (bound_x[$1]):(($1+1) * trip / 1000) with points lc rgb "#707070" pt 11 ps 1.2 title "bounds: 2 and 3 times that at 25"
 
@@ -111,7 +111,7 @@ unset logscale x
 set xrange [0:20]
 set xtics 0,1
 set yrange [0:*]
-set xlabel "s" offset 0,0.7
+set xlabel "time, s" offset 0,0.7
 set ylabel "1,000 messages/s"
 set key maxcols 2
 set style fill solid 0.25 noborder

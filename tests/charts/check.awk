@@ -1,5 +1,5 @@
-# check.awk: judges what qsmfigures printed: a line PASS or FAIL for each claim, exit code 1 when one
-# fails. A size that was asked for and has no figures fails.
+# check.awk: judges what qsmfigures printed: a line PASS or FAIL for each claim, exit code 1 when
+# one fails. A size that was asked for and has no figures fails.
 #   awk -f check.awk [-v scale="25 192"] [-v perturb="60"] [-v above="25"] FILE.csv...
 BEGIN {
     FS = ","
@@ -44,7 +44,7 @@ function note_perturb(    k) {
     if (value("design") != "rings")
         return
     victims[k]++
-    cost[k] = victims[k] == 1 ? value("cost_percent") + 0 : greater(cost[k], value("cost_percent") + 0)
+    cost[k] = greater(cost[k], value("cost_percent") + 0)
     ratio[k] = greater(ratio[k], value("p99_ratio") + 0)
     lost[k] += value("expelled")
     half[k] = value("rate") * 0.5 * message / (value("window_bytes") / 2)
@@ -55,17 +55,15 @@ function note_above(    n, stream, cv, fills) {
     streams[n]++
     stream = value("rate") > 0 ? value("rate") " messages/s" \
                                : "as fast as " value("wire_bytes_per_us") " MB/s of wire"
-    # What waited during the sleep goes at once after it, in one interval, when the stream has a
-    # rate of its own.
-    cv = value("rate") > 0 ? value("cv_between_but_first") : value("cv_between")
+    cv = value("cv_between")
     later(cv <= 0.1 && value("throughput_between") >= 0.98 * value("throughput_without"),
-        sprintf("%d nodes, %s: back to %d of %d messages/s after a sleep, coefficient of variation " \
-                "%.4f (at most 0.1)", n, stream, value("throughput_between"),
-                value("throughput_without"), cv))
+          sprintf("%d nodes, %s: back to %d of %d messages/s after a sleep, coefficient of " \
+                  "variation %.4f (at most 0.1)", n, stream, value("throughput_between"),
+                  value("throughput_without"), cv))
     fills = value("unacked_max_bytes") / value("window_bytes")
     later(fills <= 1 && fills >= 0.9 && value("expelled") == 0,
-        sprintf("%d nodes, %s: slowed by the window, of which %d %% was in flight", n, stream,
-                100 * fills))
+          sprintf("%d nodes, %s: slowed by the window, of which %d %% was in flight", n, stream,
+                  100 * fills))
 }
 
 function check_scale(n, limit) {
@@ -85,8 +83,8 @@ function times(a, b) { return b > 0 ? a / b : 0 }
 function check_perturb(n, what,    k) {
     k = n SUBSEP what
     say(victims[k] >= 3 && cost[k] <= 2 && ratio[k] > 0 && ratio[k] <= 2 && lost[k] == 0,
-        sprintf("%d nodes, %s: costs the others %.2f %% of throughput (at most 2), p99 latency %.2f x " \
-                "(at most 2), worst of %d victims", n, what, cost[k], ratio[k], victims[k]))
+        sprintf("%d nodes, %s: costs the others %.2f %% of throughput (at most 2), p99 latency " \
+                "%.2f x (at most 2), worst of %d victims", n, what, cost[k], ratio[k], victims[k]))
     say(half[k] <= 1 && half[k] >= 0.9,
         sprintf("%d nodes, %s: 0.5 s of the stream is %.1f %% of half the window", n, what,
                 100 * half[k]))
