@@ -76,8 +76,9 @@ has no such peak.
 
 The paper's flow control oscillates where memory is short (Figure 21). Here the coefficient of
 variation of the throughput in 100 ms, over all intervals in which nobody sleeps, stays below 0.1.
-Were a peak to reach into the interval after a sleep, that would count; the last column but one
-leaves that interval out.
+A peak would count, and could lift the figure of a stream with a rate of its own above that, if a sleep
+ended so late in an interval that the peak fell into the next one: what had waited, and no
+oscillation. The last column but one leaves that interval out.
 
 PAGE
 table above.csv 1 \
