@@ -4,6 +4,9 @@
 #   make test            all tests, as CI runs them, with sanitizers (asan: the same)
 #   make unit | scenario | sim SEEDS=N | mutants | tidy      parts of it
 #   make sim-long SECONDS=N  the simulator in all its modes, with fresh seeds, for so long
+#   make system-long     real daemons at length: hundreds of them killed, many receivers with loss, one
+#                        of them perturbed, 192 in one region (about 10 minutes; STEPS= for some of:
+#                        kills loss perturb large)
 #   make demo            five hosts on this machine, a stream across them
 #   make bench OUT=FILE SECTIONS=…   how fast it is here: a table, and as CSV in FILE (under 5 minutes);
 #                        or some of: idle flow calls token join sim
@@ -97,8 +100,8 @@ FIGURES := $(if $(FIGURES_SRC),$(BUILD)/qsmfigures)
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
-tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS)
-.PHONY: all tests test test-run demo demo-run bench charts charts-run unit scenario sim sim-long mutants tidy asan install deps clean
+tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(BENCH)
+.PHONY: all tests test test-run system-long demo demo-run bench charts charts-run unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
@@ -173,7 +176,7 @@ $(BUILD)/qsmcheck: $(call objs,$(CHECK_SRC))
 	$(LINK)
 
 $(BUILD)/unit-tests: $(call objs,$(UNIT_SRC) $(BOTH_SRC) \
-        $(wildcard daemon/session*.c daemon/journal_sqlite.c daemon/udp.c) \
+        $(wildcard daemon/session*.c daemon/journal_sqlite.c daemon/udp*.c) \
         $(filter-out tests/sim/check_main.c,$(CHECK_SRC)) $(LIB_SRC)) $(CORE_A)
 	$(LINK) $(call libs,check libprotobuf-c libconfuse libsystemd sqlite3) -lm
 
@@ -213,6 +216,9 @@ demo: deps
 	@$(MAKE) --no-print-directory demo-run
 demo-run: all tests
 	BUILD=$(BUILD) tests/system/demo.sh
+
+system-long: all tests
+	BUILD=$(BUILD) tests/system/long.sh $(STEPS)
 
 bench: all $(SIM) $(BENCH)
 	BUILD=$(BUILD) OUT="$(OUT)" tests/bench/figures.sh $(SECTIONS)

@@ -465,6 +465,7 @@ static bool open_cms(struct cmsd *d)
         .regions_max = d->conf.regions_max,
         .ring_size = d->conf.ring_size,
         .cache_replicas = d->conf.cache_replicas,
+        .ack_ranges = d->conf.ack_ranges,
         .batch_us = d->conf.batch_ms * 1000,
         .silence_us = d->conf.silence_ms * 1000,
         .resume_us = d->conf.resume_ms * 1000,

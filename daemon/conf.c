@@ -77,6 +77,7 @@ static const struct conf_key cmsd_keys[] = {
     {CONF_TOP, "regions_max", &conf_kind_u32, C(regions_max), "256", 1, 65536},
     {CONF_TOP, "ring_size", &conf_kind_u32, C(ring_size), "25", 2, 1024},
     {CONF_TOP, "cache_replicas", &conf_kind_u32, C(cache_replicas), "5", 1, 64},
+    {CONF_TOP, "ack_ranges", &conf_kind_u32, C(ack_ranges), "0", 0, 8},
     {CONF_TOP, "batch_ms", &conf_kind_u32, C(batch_ms), "50", 1, 10000},
     {CONF_TOP, "silence_ms", &conf_kind_u32, C(silence_ms), "1500", 100, 600000},
     {CONF_TOP, "resume_ms", &conf_kind_u32, C(resume_ms), "150", 10, 60000},

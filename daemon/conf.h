@@ -71,6 +71,7 @@ struct cmsd_conf {
     uint32_t regions_max; /* at most the addresses of multicast */
     uint32_t ring_size;
     uint32_t cache_replicas;
+    uint32_t ack_ranges;
     uint32_t batch_ms;
     uint32_t silence_ms;
     uint32_t resume_ms;

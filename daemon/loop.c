@@ -62,7 +62,7 @@ struct loop {
     bool asked_to_stop, stopping;
     uint64_t stop_at_us, armed_at_us;
     uint64_t load_us; /* when the node is told next how full its socket is */
-    uint64_t now_us;                                 /* as of this turn's present step */
+    uint64_t now_us;  /* as of this turn's present step */
     uint64_t turn_ended_us, datagrams, client_bytes; /* datagrams, bytes: of this turn */
     unsigned busy_turns;
     uint64_t mtu_at_us;
@@ -219,6 +219,8 @@ static void pull(struct loop *l, enum net_class lowest)
             room = (int)lowest;
         if (!node_pull(l->config.node, (enum net_class)room, &d, l->now_us))
             break;
+        /* A kill -9 comes at any moment: what others can know of must be in the trace. */
+        trace_flush(l->config.trace);
         udp_put(l->config.udp, &d);
         if (++count % UDP_BATCH != 0)
             continue;
@@ -252,9 +254,8 @@ static bool receive_batch(struct loop *l, enum udp_socket s)
     unsigned n;
 
     l->now_us = clock_now();
-    n = udp_receive(l->config.udp, s, on_datagram, l);
+    n = udp_receive(l->config.udp, s, on_datagram, l, &l->ready[s]);
     l->datagrams += n;
-    l->ready[s] = n == UDP_BATCH;
     return l->ready[s];
 }
 
@@ -479,6 +480,7 @@ static void turn(struct loop *l)
     l->now_us = clock_now();
     udp_flush(l->config.udp);
     pull(l, NET_DATA);
+    trace_flush(l->config.trace);
     link_send(l->link, l->now_us);
     listen_to_region(l);
     if (ipc_flush(l->ipc, l->now_us))

@@ -156,6 +156,7 @@ struct session *session_new(const struct session_config *config)
     TAILQ_INIT(&s->leaving);
     purse_init(&s->purse, config->grant_bytes_all);
     s->serve_round = 1;
+    s->blocks = buf_pool_new(BLOCK_BYTES, BLOCKS_SPARE_MAX);
     return s;
 }
 
@@ -167,8 +168,7 @@ void session_free(struct session *s)
     locals_done(s);
     session_arena_done(&s->arena);
     session_arena_done(&s->scratch);
-    while (s->spare_count > 0)
-        buf_unref(s->spare[--s->spare_count]);
+    buf_pool_free(s->blocks);
     free(s);
 }
 

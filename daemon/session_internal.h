@@ -332,8 +332,7 @@ struct session {
     struct members *last_members;
     struct arena arena;   /* of the frame being looked at */
     struct arena scratch; /* of the message being built */
-    struct buf *spare[BLOCKS_SPARE_MAX];
-    uint32_t spare_count;
+    struct buf_pool *blocks; /* for clients' output; owned */
     struct session_stats stats;
     uint64_t watch_us; /* the trace looks at the gauges */
     uint64_t peaks[WATCHED_MAX];

@@ -10,24 +10,6 @@
 
 /* ---- blocks */
 
-static struct buf *block_take(struct session *s)
-{
-    if (s->spare_count > 0)
-        return s->spare[--s->spare_count];
-    struct buf *b = buf_new(BLOCK_BYTES);
-    b->owner = s; /* tells it from other bufs */
-    return b;
-}
-
-/* Gives a reference back; a block that nobody else refers to is kept for the next client. */
-static void block_give(struct session *s, struct buf *b)
-{
-    if (b && b->owner == s && b->refs == 1 && s->spare_count < BLOCKS_SPARE_MAX)
-        s->spare[s->spare_count++] = b;
-    else
-        buf_unref(b);
-}
-
 /* Room for bytes in the client's block; *ret_buf gets a reference for the caller. */
 static uint8_t *block_room(struct client *c, size_t bytes, struct buf **ret_buf)
 {
@@ -39,8 +21,8 @@ static uint8_t *block_room(struct client *c, size_t bytes, struct buf **ret_buf)
     if (o->block && o->block->refs == 1)
         o->block_used = 0; /* all that was in it is written */
     if (!o->block || BLOCK_BYTES - o->block_used < bytes) {
-        block_give(c->s, o->block);
-        o->block = block_take(c->s);
+        buf_unref(o->block);
+        o->block = buf_pool_get(c->s->blocks, BLOCK_BYTES);
         o->block_used = 0;
     }
     uint8_t *at = o->block->data + o->block_used;
@@ -133,7 +115,7 @@ static void out_empty(struct client *c)
         TAILQ_REMOVE(&c->s->waiting, c, waiting);
     }
     if (o->block && o->block->refs == 1) {
-        block_give(c->s, o->block);
+        buf_unref(o->block);
         o->block = NULL;
     }
 }
@@ -160,10 +142,7 @@ void session_wrote(struct client *c, size_t bytes, uint64_t now_us)
         o->count--;
         if (o->stamped > 0)
             o->stamped--;
-        if (buf == o->block)
-            buf_unref(buf);
-        else
-            block_give(c->s, buf);
+        buf_unref(buf);
     }
     out_stamp(c, now_us);
     if (o->count == 0)
@@ -188,8 +167,7 @@ void out_done(struct client *c)
         buf_unref(b->pieces[i].buf);
     for (uint32_t i = 0; i < b->host_count; i++)
         free(b->hosts[i].name);
-    if (o->block)
-        block_give(c->s, o->block);
+    buf_unref(o->block);
     free(o->ring);
 }
 

@@ -1,6 +1,6 @@
 /* udp: see udp.h. A class's datagrams never wait behind those of another in one kernel queue: the
  * paper's worst defect (5.3) was repairs that shared the tokens' class. */
-#include "udp.h"
+#include "udp_internal.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -21,62 +21,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "log.h"
+
 #define PROC_ROUTE "/proc/net/route"
-#define BUFFER_BYTES 9216 /* one that is longer than any of ours is seen as such */
 #define ROUTE_UP 1u
 #define MULTICAST_NET 0xe0000000u
 #define MULTICAST_MASK 0xf0000000u
-#define HEADERS_BYTES 28 /* IP and UDP */
 
-/* Where each socket belongs. */
-static const struct {
-    enum net_class net;
-    bool group;
-    int rcvbuf; /* bytes asked for */
-} kinds[UDP_SOCKETS] = {
+const struct udp_kind udp_kinds[UDP_SOCKETS] = {
     [UDP_CONTROL] = {NET_CONTROL, false, 4 << 20},
     [UDP_CONTROL_GROUP] = {NET_CONTROL, true, 4 << 20},
     [UDP_REPAIR] = {NET_REPAIR, false, 8 << 20},
     [UDP_REPAIR_GROUP] = {NET_REPAIR, true, 8 << 20},
     [UDP_DATA] = {NET_DATA, false, 0},
-    [UDP_DATA_GROUP] = {NET_DATA, true, 32 << 20},
-};
-
-static const enum udp_socket senders[NET_CLASSES] = {UDP_CONTROL, UDP_REPAIR, UDP_DATA};
-
-/* A datagram that waits for its socket. */
-struct slot {
-    struct sockaddr_in to;
-    uint32_t head_bytes, body_bytes;
-    const uint8_t *body;
-    struct buf *body_ref; /* ours; NULL: none */
-    uint8_t head[WIRE_CONTROL_MAX];
-};
-
-/* What one sending socket still has to send: slots first .. count - 1. */
-struct batch {
-    unsigned first, count;
-    bool blocked;
-    struct slot slots[UDP_BATCH];
-};
-
-struct udp {
-    int fd[UDP_SOCKETS];
-    int lock; /* an abstract name that says that the address is taken */
-    char interface[IF_NAMESIZE];
-    int ifindex;
-    bool loopback;
-    uint32_t address, listening;
-    uint32_t mtu, mtu_at_start;
-    bool fragments; /* the kernel may make some */
-    uint64_t rcvbuf;
-    struct udp_config config; /* its strings are gone */
-    uint64_t fault_below, random;
-    struct udp_counters counters;
-    struct batch out[NET_CLASSES];
-    struct mmsghdr headers[UDP_BATCH];
-    struct iovec iov[2 * UDP_BATCH];
-    uint8_t *buffers; /* UDP_BATCH of BUFFER_BYTES */
+    [UDP_DATA_GROUP] = {NET_DATA, true, 32 << 20, .gro = true},
 };
 
 static int fail(int error, char *text, size_t bytes, const char *format, ...)
@@ -207,7 +164,7 @@ static int read_interface(struct udp *u, char *error, size_t bytes)
     close(fd);
     if (rc < 0)
         return fail(-errno, error, bytes, "interface %s: %s", u->interface, strerror(errno));
-    if (u->mtu < WIRE_DATAGRAM_MIN + HEADERS_BYTES)
+    if (u->mtu < WIRE_DATAGRAM_MIN + UDP_HEADERS_BYTES)
         return fail(-EINVAL, error, bytes, "interface %s: an MTU of %" PRIu32 " is too small",
                     u->interface, u->mtu);
     return 0;
@@ -253,14 +210,15 @@ static int set_filter(int fd, enum udp_socket socket)
 
     if (socket == UDP_DATA)
         program = (struct sock_fprog){1, nothing};
-    else if (!kinds[socket].group)
+    else if (!udp_kinds[socket].group)
         return 0;
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
-static int set_options(struct udp *u, int fd)
+static int set_options(struct udp *u, enum udp_socket s)
 {
     struct in_addr in = {htonl(u->address)};
+    int fd = u->fd[s];
     struct ip_mreqn via = {.imr_address = in, .imr_ifindex = u->ifindex};
     const struct {
         int level, name, value;
@@ -271,7 +229,7 @@ static int set_options(struct udp *u, int fd)
         {IPPROTO_IP, IP_MULTICAST_TTL, u->config.ttl, false},
         {IPPROTO_IP, IP_MULTICAST_LOOP, u->loopback, false},
         {IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO, false},
-        {SOL_UDP, UDP_GRO, 0, true}, /* older kernels do not know it */
+        {SOL_UDP, UDP_GRO, udp_kinds[s].gro, true}, /* older kernels do not know it */
     };
 
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
@@ -297,21 +255,21 @@ static uint64_t set_rcvbuf(int fd, int bytes)
 
 static int open_socket(struct udp *u, enum udp_socket s, char *error, size_t bytes)
 {
-    uint16_t port = (uint16_t)(u->config.port + kinds[s].net);
+    uint16_t port = (uint16_t)(u->config.port + udp_kinds[s].net);
     struct sockaddr_in name = {
         .sin_family = AF_INET,
         .sin_port = htons(port),
-        .sin_addr.s_addr = htonl(kinds[s].group ? INADDR_ANY : u->address),
+        .sin_addr.s_addr = htonl(udp_kinds[s].group ? INADDR_ANY : u->address),
     };
 
     u->fd[s] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (u->fd[s] < 0)
         return fail(-errno, error, bytes, "cannot make a socket: %s", strerror(errno));
-    if (set_options(u, u->fd[s]) < 0 || set_filter(u->fd[s], s) < 0)
+    if (set_options(u, s) < 0 || set_filter(u->fd[s], s) < 0)
         return fail(-errno, error, bytes, "interface %s: cannot set up a socket: %s", u->interface,
                     strerror(errno));
-    if (kinds[s].rcvbuf > 0) {
-        uint64_t granted = set_rcvbuf(u->fd[s], kinds[s].rcvbuf);
+    if (udp_kinds[s].rcvbuf > 0) {
+        uint64_t granted = set_rcvbuf(u->fd[s], udp_kinds[s].rcvbuf);
 
         if (s == UDP_DATA_GROUP)
             u->rcvbuf = granted;
@@ -341,7 +299,7 @@ int udp_open(struct udp **ret, const struct udp_config *config, char *error, siz
     int rc;
 
     *ret = NULL;
-    if (!u || !(u->buffers = malloc((size_t)UDP_BATCH * BUFFER_BYTES))) {
+    if (!u || !(u->buffers = malloc(UDP_LANDING_BYTES))) {
         free(u);
         return fail(-ENOMEM, error, error_bytes, "out of memory");
     }
@@ -372,8 +330,7 @@ void udp_close(struct udp *u)
     if (u->lock >= 0)
         close(u->lock);
     for (unsigned net = 0; net < NET_CLASSES; net++) {
-        for (unsigned i = u->out[net].first; i < u->out[net].count; i++)
-            buf_unref(u->out[net].slots[i].body_ref);
+        udp_forget(&u->out[net]);
     }
     free(u->buffers);
     free(u);
@@ -394,13 +351,13 @@ uint32_t udp_mtu(const struct udp *u)
     return u->mtu;
 }
 
-static void allow_fragments(struct udp *u, bool allow)
+void udp_allow_fragments(struct udp *u, bool allow)
 {
     int value = allow ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO;
 
     u->fragments = allow;
     for (enum net_class net = 0; net < NET_CLASSES; net++)
-        setsockopt(u->fd[senders[net]], IPPROTO_IP, IP_MTU_DISCOVER, &value, sizeof(value));
+        setsockopt(u->fd[udp_sender(net)], IPPROTO_IP, IP_MTU_DISCOVER, &value, sizeof(value));
 }
 
 void udp_look_at_mtu(struct udp *u)
@@ -416,13 +373,13 @@ void udp_look_at_mtu(struct udp *u)
         return;
     u->mtu = mtu;
     if (mtu < u->mtu_at_start) {
-        allow_fragments(u, true);
+        udp_allow_fragments(u, true);
         log_warning("interface %s: its MTU fell from %" PRIu32 " to %" PRIu32
                     ": what is larger goes out in fragments, and may not reach this host at all, "
                     "until qsmd is restarted",
                     u->interface, before, mtu);
     } else if (before < u->mtu_at_start) {
-        allow_fragments(u, false);
+        udp_allow_fragments(u, false);
         log_notice("interface %s: its MTU is %" PRIu32 " again", u->interface, mtu);
     }
 }
@@ -445,8 +402,8 @@ static int change_membership(struct udp *u, int option, uint32_t address)
     int error = 0;
 
     for (enum udp_socket s = 0; s < UDP_SOCKETS; s++) {
-        if (kinds[s].group && setsockopt(u->fd[s], IPPROTO_IP, option, &group, sizeof(group)) < 0 &&
-            error == 0)
+        if (udp_kinds[s].group &&
+            setsockopt(u->fd[s], IPPROTO_IP, option, &group, sizeof(group)) < 0 && error == 0)
             error = -errno;
     }
     return error;
@@ -473,166 +430,6 @@ int udp_listen(struct udp *u, uint32_t address)
 uint32_t udp_listening(const struct udp *u)
 {
     return u->listening;
-}
-
-/* ---- receiving */
-
-/* xorshift64*: good enough to lose datagrams. */
-static bool faulty(struct udp *u)
-{
-    if (u->fault_below == 0)
-        return false;
-    u->random ^= u->random >> 12;
-    u->random ^= u->random << 25;
-    u->random ^= u->random >> 27;
-    return (u->random * 0x2545f4914f6cdd1du) >> 32 < u->fault_below;
-}
-
-unsigned udp_receive(struct udp *u, enum udp_socket socket,
-                     void (*each)(void *ctx, enum net_class net, const uint8_t *data, size_t bytes),
-                     void *ctx)
-{
-    enum net_class net = kinds[socket].net;
-    uint64_t *const in[NET_CLASSES] = {&u->counters.in_control, &u->counters.in_repair,
-                                       &u->counters.in_data};
-    int n;
-
-    memset(u->headers, 0, sizeof(u->headers));
-    for (unsigned i = 0; i < UDP_BATCH; i++) {
-        u->iov[i] = (struct iovec){u->buffers + (size_t)i * BUFFER_BYTES, BUFFER_BYTES};
-        u->headers[i].msg_hdr.msg_iov = &u->iov[i];
-        u->headers[i].msg_hdr.msg_iovlen = 1;
-    }
-    u->counters.recv_calls++;
-    n = recvmmsg(u->fd[socket], u->headers, UDP_BATCH, MSG_DONTWAIT, NULL);
-    if (n < 0) {
-        u->counters.recv_errors += errno != EAGAIN && errno != EINTR;
-        return 0;
-    }
-    *in[net] += (unsigned)n;
-    for (int i = 0; i < n; i++) {
-        if (u->headers[i].msg_len > WIRE_DATAGRAM_MAX)
-            u->counters.drop_long++;
-        else if (faulty(u))
-            u->counters.drop_fault++;
-        else
-            each(ctx, net, u->iov[i].iov_base, u->headers[i].msg_len);
-    }
-    return (unsigned)n;
-}
-
-/* ---- sending */
-
-static void prepare(struct udp *u, struct batch *b)
-{
-    for (unsigned i = b->first; i < b->count; i++) {
-        struct slot *slot = &b->slots[i];
-        struct iovec *iov = &u->iov[2 * i];
-
-        iov[0] = (struct iovec){slot->head, slot->head_bytes};
-        /* sendmmsg only reads what is there. */
-        iov[1] = (struct iovec){(void *)(uintptr_t)slot->body, slot->body_bytes};
-        u->headers[i].msg_hdr = (struct msghdr){
-            .msg_name = &slot->to,
-            .msg_namelen = sizeof(slot->to),
-            .msg_iov = iov,
-            .msg_iovlen = slot->body_bytes ? 2 : 1,
-        };
-    }
-}
-
-static void release(struct batch *b, unsigned count)
-{
-    for (unsigned i = b->first; i < b->first + count; i++)
-        buf_unref(b->slots[i].body_ref);
-    b->first += count;
-    if (b->first == b->count)
-        b->first = b->count = 0;
-}
-
-/* Sends what the socket takes. An error concerns the first datagram only, which is lost: a firewall
- * (EPERM) or a missing route is no different from the network's own losses. */
-static void send_batch(struct udp *u, enum net_class net)
-{
-    uint64_t *const out[NET_CLASSES] = {&u->counters.out_control, &u->counters.out_repair,
-                                        &u->counters.out_data};
-    struct batch *b = &u->out[net];
-
-    if (b->count == 0)
-        return;
-    prepare(u, b);
-    b->blocked = false;
-    while (b->count > 0 && !b->blocked) {
-        int n = sendmmsg(u->fd[senders[net]], u->headers + b->first, b->count - b->first, 0);
-
-        u->counters.send_calls++;
-        if (n > 0) {
-            *out[net] += (unsigned)n;
-            release(b, (unsigned)n);
-        } else if (errno == EAGAIN) {
-            u->counters.send_full++;
-            b->blocked = true;
-        } else if (errno == EMSGSIZE && !u->fragments) {
-            udp_look_at_mtu(u);
-            allow_fragments(u, true); /* of a route, then */
-        } else if (errno != EINTR) {
-            u->counters.send_too_big += errno == EMSGSIZE;
-            u->counters.send_errors += errno != EMSGSIZE;
-            release(b, 1);
-        }
-    }
-}
-
-int udp_room(const struct udp *u)
-{
-    int lowest = -1;
-
-    for (unsigned net = 0; net < NET_CLASSES; net++) {
-        if (u->out[net].blocked || u->out[net].count == UDP_BATCH)
-            break;
-        lowest = (int)net;
-    }
-    return lowest;
-}
-
-void udp_put(struct udp *u, struct datagram *d)
-{
-    struct batch *b = &u->out[d->net];
-    struct slot *slot = &b->slots[b->count];
-
-    assert(!b->blocked);
-    assert(b->count < UDP_BATCH);
-    assert(d->head_bytes <= sizeof(slot->head));
-    slot->to = (struct sockaddr_in){
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)(u->config.port + d->net)),
-        .sin_addr.s_addr = htonl(d->address),
-    };
-    slot->head_bytes = d->head_bytes;
-    slot->body_bytes = d->body_bytes;
-    slot->body = d->body;
-    slot->body_ref = d->body_ref;
-    memcpy(slot->head, d->head, d->head_bytes);
-    u->counters.send_fragmented +=
-        u->fragments && d->head_bytes + d->body_bytes + HEADERS_BYTES > u->mtu;
-    if (++b->count == UDP_BATCH)
-        send_batch(u, d->net);
-}
-
-void udp_flush(struct udp *u)
-{
-    for (enum net_class net = 0; net < NET_CLASSES; net++)
-        send_batch(u, net);
-}
-
-bool udp_blocked(const struct udp *u, enum net_class net)
-{
-    return u->out[net].blocked;
-}
-
-enum udp_socket udp_sender(enum net_class net)
-{
-    return senders[net];
 }
 
 /* ---- counters */

@@ -42,6 +42,7 @@ struct udp_config {
     X(out_control, "control datagrams sent")                                                       \
     X(out_repair, "repair datagrams sent")                                                         \
     X(out_data, "data datagrams sent")                                                             \
+    X(out_trains, "messages to the kernel that held several datagrams")                            \
     X(drop_control, "control datagrams that the kernel dropped, since the buffer was full")        \
     X(drop_repair, "repair datagrams that the kernel dropped, since the buffer was full")          \
     X(drop_data, "data datagrams that the kernel dropped, since the buffer was full")              \
@@ -79,12 +80,14 @@ int udp_descriptor(const struct udp *u, enum udp_socket socket);
 int udp_listen(struct udp *u, uint32_t address);
 uint32_t udp_listening(const struct udp *u); /* 0: to none */
 
-/* One call for up to UDP_BATCH datagrams; `each` gets those that are not dropped here. Returns how
- * many arrived: less than UDP_BATCH says that the socket is empty now. */
+/* One call for what is there, up to UDP_BATCH datagrams, or 32 trains of up to 64 KB where the
+ * kernel hands over what came in one piece; `each` gets those that are not dropped here, and may
+ * use their bytes until it returns. Returns how many arrived; *ret_more: the socket may have more.
+ */
 #define UDP_BATCH 64
-unsigned udp_receive(struct udp *u, enum udp_socket socket,
-                     void (*each)(void *ctx, enum net_class net, const uint8_t *data, size_t bytes),
-                     void *ctx);
+typedef void udp_each(void *ctx, enum net_class net, const uint8_t *data, size_t bytes);
+unsigned udp_receive(struct udp *u, enum udp_socket socket, udp_each *each, void *ctx,
+                     bool *ret_more);
 
 /* The lowest class that udp_put can take now, with all that rank above it; -1: not even control. */
 int udp_room(const struct udp *u);

@@ -29,7 +29,7 @@ report() { # claim
 layers='
 programs  main cmsd
 shell     loop ipc session link udp journal trace
-protocol  node context peer group send recv ring rings recovery member vote
+protocol  node context peer group send recv ring rings recovery relay member vote
 protocol  cms flush suspect region
 parts     view store wire_data wire_token pull pace timer range buf load stats mark upcalls frame parts
 beside    log conf conf_value clock options
@@ -40,12 +40,13 @@ edges='
 main: loop
 loop: ipc session link udp trace
 ipc: session
-node: context peer group send recv rings recovery member vote
+node: context peer group send recv rings recovery relay member vote
 group: context
 send: context group peer
 recv: context group
 ring: context group send recv recovery peer rings
-rings: context group send recv recovery peer ring
+rings: context group send recv recovery relay peer ring
+relay: context peer
 recovery: context group send recv peer
 member: context group send recv rings recovery peer vote
 vote: context group send recv recovery peer

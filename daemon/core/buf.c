@@ -1,17 +1,35 @@
 /* buf: see buf.h. */
 #include "buf.h"
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+struct buf_pool {
+    uint32_t bytes, spare_max;
+    uint32_t spare_count, out; /* bufs kept, bufs that somebody refers to */
+    bool closed;
+    uint64_t made;
+    struct buf **spare; /* owned */
+};
+
+static struct buf *make(size_t size, struct buf_pool *pool)
+{
+    struct buf *b = malloc(sizeof *b + size);
+
+    assert(b != NULL);
+    *b = (struct buf){.data = (uint8_t *)(b + 1), .pool = pool};
+    return b;
+}
 
 struct buf *buf_new(size_t size)
 {
     struct buf *b;
 
     assert(size <= UINT32_MAX);
-    b = malloc(sizeof *b + size);
-    assert(b != NULL);
-    *b = (struct buf){.refs = 1, .size = (uint32_t)size, .data = (uint8_t *)(b + 1)};
+    b = make(size, NULL);
+    b->refs = 1;
+    b->size = (uint32_t)size;
     return b;
 }
 
@@ -32,6 +50,23 @@ struct buf *buf_ref(struct buf *b)
     return b;
 }
 
+static void pool_done(struct buf_pool *p)
+{
+    free(p->spare);
+    free(p);
+}
+
+static void give_back(struct buf_pool *p, struct buf *b)
+{
+    p->out--;
+    if (!p->closed && p->spare_count < p->spare_max)
+        p->spare[p->spare_count++] = b;
+    else
+        free(b);
+    if (p->closed && p->out == 0)
+        pool_done(p);
+}
+
 void buf_unref(struct buf *b)
 {
     if (b == NULL)
@@ -39,7 +74,58 @@ void buf_unref(struct buf *b)
     assert(b->refs > 0);
     if (--b->refs > 0)
         return;
-    if (b->free_data != NULL)
-        b->free_data(b);
-    free(b);
+    if (b->pool != NULL)
+        give_back(b->pool, b);
+    else
+        free(b);
+}
+
+struct buf_pool *buf_pool_new(uint32_t bytes, uint32_t spare_max)
+{
+    struct buf_pool *p = calloc(1, sizeof *p);
+
+    assert(p != NULL);
+    p->bytes = bytes;
+#ifndef __SANITIZE_ADDRESS__
+    p->spare_max = spare_max;
+#else
+    (void)spare_max;
+#endif
+    p->spare = calloc((size_t)p->spare_max + 1, sizeof p->spare[0]);
+    assert(p->spare != NULL);
+    return p;
+}
+
+void buf_pool_free(struct buf_pool *p)
+{
+    if (p == NULL)
+        return;
+    while (p->spare_count > 0)
+        free(p->spare[--p->spare_count]);
+    p->closed = true;
+    if (p->out == 0)
+        pool_done(p);
+}
+
+struct buf *buf_pool_get(struct buf_pool *p, size_t size)
+{
+    struct buf *b;
+
+    if (size > p->bytes)
+        return buf_new(size);
+    if (p->spare_count > 0) {
+        b = p->spare[--p->spare_count];
+    } else {
+        b = make(p->bytes, p);
+        p->made++;
+    }
+    p->out++;
+    b->refs = 1;
+    b->size = (uint32_t)size;
+    return b;
+}
+
+uint64_t buf_pool_made(const struct buf_pool *p)
+{
+    return p->made;
 }

@@ -6,12 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf_pool;
+
 struct buf {
     uint32_t refs;
-    uint32_t size;                     /* bytes at data */
-    uint8_t *data;                     /* owned by the buf, unless free_data is set */
-    void (*free_data)(struct buf *);   /* not the struct; NULL: data lies behind it */
-    void *owner;                       /* for free_data */
+    uint32_t size;         /* bytes at data */
+    uint8_t *data;         /* behind the struct */
+    struct buf_pool *pool; /* where it goes when nobody refers to it; NULL: freed */
 };
 
 /* A buf of size bytes with one reference, contents undefined. Aborts when memory is out. */
@@ -25,5 +26,19 @@ struct buf *buf_ref(struct buf *b);
 
 /* One reference less; the last frees it. NULL is fine. */
 void buf_unref(struct buf *b);
+
+/* A pool keeps bufs of one size that nobody refers to, so that a busy path allocates nothing. Like
+ * the bufs it is for one thread. With address sanitizer it keeps none: what is used after the last
+ * reference has to be seen. */
+struct buf_pool *buf_pool_new(uint32_t bytes, uint32_t spare_max);
+
+/* No more bufs from it. Those that are out stay good; the last one frees it. NULL is fine. */
+void buf_pool_free(struct buf_pool *p);
+
+/* A buf of size bytes with one reference, from the pool unless it is larger than the pool's. */
+struct buf *buf_pool_get(struct buf_pool *p, size_t size);
+
+/* How many bufs had to be allocated. */
+uint64_t buf_pool_made(const struct buf_pool *p);
 
 #endif

@@ -184,7 +184,8 @@ void cms_lead(struct cms *c, uint64_t now_us)
     struct region_config config = {.multicast = c->config.multicast,
                                    .regions_max = c->config.regions_max,
                                    .ring_size = c->config.ring_size,
-                                   .cache_replicas = c->config.cache_replicas};
+                                   .cache_replicas = c->config.cache_replicas,
+                                   .ack_ranges = c->config.ack_ranges};
     size_t size;
     uint8_t *bytes = log_lead(&config, &size);
     cms_append(c, CMS_LEAD, bytes, size);

@@ -17,6 +17,7 @@ struct cms_config {
     uint32_t regions_max; /* addresses and regions */
     uint32_t ring_size;   /* told to the nodes with each region view */
     uint32_t cache_replicas;
+    uint32_t ack_ranges;  /* at most WIRE_ACK_RANGES_MAX */
     uint32_t batch_us;    /* planned changes are gathered this long: 50,000 */
     uint32_t silence_us;  /* 1,500,000: silence on the link before members probe */
     uint32_t resume_us;   /* 150,000: a closed link must be back in this time */

@@ -78,7 +78,7 @@ static void put_region(struct text *t, const struct region *r)
         r->address >> 8 & 255, r->address & 255);
     put(t, ",\"datagram_bytes\":%u,\"rcvbuf_bytes\":%llu,\"ring_size\":%u,\"cache_replicas\":%u",
         r->datagram_bytes, (unsigned long long)r->rcvbuf_bytes, r->ring_size, r->cache_replicas);
-    put(t, ",\"groups\":");
+    put(t, ",\"ack_ranges\":%u,\"groups\":", r->ack_ranges);
     put_ids(t, r->groups, r->group_count);
     put(t, ",\"members\":");
     put_ids(t, r->members, r->member_count);

@@ -40,6 +40,7 @@ static Qsm__Region *region_message(const struct region *r)
     m->rcvbuf_bytes = r->rcvbuf_bytes;
     m->ring_size = r->ring_size;
     m->cache_replicas = r->cache_replicas;
+    m->ack_ranges = r->ack_ranges;
     return m;
 }
 

@@ -22,6 +22,7 @@ uint8_t *log_lead(const struct region_config *config, size_t *ret_bytes)
     lead.regions_max = config->regions_max;
     lead.ring_size = config->ring_size;
     lead.cache_replicas = config->cache_replicas;
+    lead.ack_ranges = config->ack_ranges;
     Qsm__LogEntry entry = QSM__LOG_ENTRY__INIT;
     entry.what_case = QSM__LOG_ENTRY__WHAT_LEAD;
     entry.lead = &lead;
@@ -137,6 +138,7 @@ static Qsm__SnapRegion *snap_region(const struct region *r)
     m->rcvbuf_bytes = r->rcvbuf_bytes;
     m->ring_size = r->ring_size;
     m->cache_replicas = r->cache_replicas;
+    m->ack_ranges = r->ack_ranges;
     m->n_group = r->group_count;
     m->group = r->groups;
     m->n_member = r->member_count;
@@ -157,6 +159,7 @@ static void snapshot_fill(const struct cms_state *s, Qsm__Snapshot *m)
     m->config->regions_max = s->config.regions_max;
     m->config->ring_size = s->config.ring_size;
     m->config->cache_replicas = s->config.cache_replicas;
+    m->config->ack_ranges = s->config.ack_ranges;
     m->group = mem_new(HASH_CNT(by_gid, s->by_gid), sizeof *m->group);
     for (struct cms_group *g = s->by_gid; g != NULL; g = g->by_gid.next)
         m->group[m->n_group++] = snap_group(g);
@@ -261,6 +264,7 @@ static bool restore_region(struct cms_state *s, const Qsm__SnapRegion *m)
         .rcvbuf_bytes = m->rcvbuf_bytes,
         .ring_size = m->ring_size,
         .cache_replicas = m->cache_replicas,
+        .ack_ranges = m->ack_ranges,
         .group_count = (uint32_t)m->n_group,
         .member_count = (uint32_t)m->n_member,
         .groups = mem_copy(m->group, m->n_group, sizeof *m->group),
@@ -283,7 +287,8 @@ static bool restore(struct cms_state *s, const Qsm__Snapshot *m)
     s->config = (struct region_config){.multicast = m->config->multicast,
                                        .regions_max = m->config->regions_max,
                                        .ring_size = m->config->ring_size,
-                                       .cache_replicas = m->config->cache_replicas};
+                                       .cache_replicas = m->config->cache_replicas,
+                                       .ack_ranges = m->config->ack_ranges};
     uint32_t last = 0;
     for (size_t i = 0; i < m->n_group; i++) {
         if (!restore_group(s, m->group[i], &last))

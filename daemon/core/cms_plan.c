@@ -136,6 +136,7 @@ static void find_scope(const struct cms_state *s, struct cms_plan *p)
         next->epoch = old->epoch;
         next->ring_size = old->ring_size;
         next->cache_replicas = old->cache_replicas;
+        next->ack_ranges = old->ack_ranges;
     }
 }
 

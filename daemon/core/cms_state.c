@@ -415,7 +415,8 @@ static int apply(struct cms_state *s, const Qsm__LogEntry *entry, struct cms_eff
         s->config = (struct region_config){.multicast = entry->lead->multicast,
                                            .regions_max = entry->lead->regions_max,
                                            .ring_size = entry->lead->ring_size,
-                                           .cache_replicas = entry->lead->cache_replicas};
+                                           .cache_replicas = entry->lead->cache_replicas,
+                                           .ack_ranges = entry->lead->ack_ranges};
         return 0;
     case QSM__LOG_ENTRY__WHAT_ADMIT:
         e->kind = CMS_ADMIT;

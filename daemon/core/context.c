@@ -6,6 +6,8 @@
 #include <string.h>
 #include "context.h"
 
+#define BODIES_SPARE_MAX 2048 /* what an ACK of a full window releases at once */
+
 void context_init(struct context *c, const struct node_config *config, const struct upcalls *up,
                   uint64_t now_us)
 {
@@ -22,10 +24,12 @@ void context_init(struct context *c, const struct node_config *config, const str
     for (int i = 0; i < OUT_CLASSES; i++) {
         sink_init(&c->sinks[i]);
     }
+    c->bodies = buf_pool_new(config->datagram_bytes, BODIES_SPARE_MAX);
 }
 
 void context_done(struct context *c)
 {
+    buf_pool_free(c->bodies);
     free((char *)(uintptr_t)c->config.cluster);
     free((char *)(uintptr_t)c->config.name);
 }

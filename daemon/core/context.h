@@ -28,6 +28,7 @@ struct context {
     struct timers timers;
     struct node_stats stats;
     struct sink sinks[OUT_CLASSES];
+    struct buf_pool *bodies; /* of packets; owned */
     uint64_t now_us;
     uint64_t random;  /* state of the generator */
     uint64_t counter; /* datagrams sent */

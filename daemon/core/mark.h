@@ -32,7 +32,11 @@
     X(stuck_expelled, "a view change stuck, and the smallest set expelled")                        \
     X(late_channel, "a channel named when a round was under way")                                  \
     X(token_train, "a token of several datagrams")                                                 \
-    X(channels_rotated, "more channels than a token takes, in turns")
+    X(channels_rotated, "more channels than a token takes, in turns")                              \
+    X(acks_combined, "ACKs of several regions in one datagram")                                    \
+    X(ack_replaced, "an ACK that met another of its channel where they are collected")             \
+    X(collector_left, "a sender that heard nothing from its collector and names none")             \
+    X(window_past_gap, "packets above a gap that all have, in flight no more")
 
 enum mark_id {
 #define X(name, text) MARK_##name,

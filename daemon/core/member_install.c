@@ -138,7 +138,8 @@ static bool begin_view(struct installing *it, const Qsm__Region *in)
     }
     if (in->n_member == 0 || in->n_member > VIEW_MEMBERS_MAX ||
         !ascending(in->member, in->n_member) || in->datagram_bytes < WIRE_DATAGRAM_MIN ||
-        in->datagram_bytes > WIRE_DATAGRAM_MAX || in->ring_size < 2) {
+        in->datagram_bytes > WIRE_DATAGRAM_MAX || in->ring_size < 2 ||
+        in->ack_ranges > WIRE_ACK_RANGES_MAX) {
         return false;
     }
     struct region *r = context_alloc(1, sizeof *r);
@@ -150,6 +151,7 @@ static bool begin_view(struct installing *it, const Qsm__Region *in)
     r->view->rcvbuf_bytes = in->rcvbuf_bytes;
     r->view->ring_size = in->ring_size;
     r->view->replicas = in->cache_replicas;
+    r->view->ack_ranges = in->ack_ranges;
     HASH_ADD(hh, m->regions, rid, sizeof r->rid, r);
     for (uint32_t slot = 0; slot < in->n_group; slot++) {
         struct group *g = groups_by_gid(m->groups, in->group[slot]);

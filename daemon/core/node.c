@@ -10,6 +10,7 @@
 #include "peer.h"
 #include "recovery.h"
 #include "recv.h"
+#include "relay.h"
 #include "rings.h"
 #include "send.h"
 #include "vote.h"
@@ -21,6 +22,7 @@ struct node {
     struct send send;
     struct recv recv;
     struct recovery recovery;
+    struct relay relay;
     struct rings rings;
     struct vote vote;
     struct member member;
@@ -49,7 +51,8 @@ struct node *node_new(const struct node_config *config, const struct upcalls *up
     n->send.ask_ctx = n;
     recv_init(&n->recv, &n->ctx, &n->groups);
     recovery_init(&n->recovery, &n->ctx, &n->send, &n->recv, &n->peers);
-    rings_init(&n->rings, &n->ctx, &n->send, &n->recv, &n->peers, &n->recovery);
+    relay_init(&n->relay, &n->ctx, &n->peers);
+    rings_init(&n->rings, &n->ctx, &n->send, &n->recv, &n->peers, &n->recovery, &n->relay);
     n->rings.suspect = member_suspect;
     n->rings.suspect_ctx = &n->member;
     vote_init(&n->vote, &n->ctx, &n->groups, &n->send, &n->recv, &n->peers, &n->recovery);
@@ -74,6 +77,7 @@ void node_free(struct node *n)
     member_done(&n->member);
     vote_done(&n->vote);
     rings_done(&n->rings);
+    relay_done(&n->relay);
     recovery_done(&n->recovery);
     recv_done(&n->recv);
     send_done(&n->send);
@@ -168,18 +172,25 @@ static bool on_ask(struct node *n, struct arrival *a)
     if (!wire_read_ask(&a->body, &ask)) {
         return false;
     }
-    rings_receive_ask(&n->rings, &ask);
+    rings_receive_ask(&n->rings, &ask, a->outer.node_id);
     return true;
 }
 
 static bool on_ack(struct node *n, struct arrival *a)
 {
-    struct wire_ack ack;
-    if (!wire_read_ack(&a->body, &ack)) {
+    struct wire_acks acks;
+    if (!wire_read_acks(&a->body, &acks)) {
         return false;
     }
-    send_ack(&n->send, &ack);
-    recovery_resend(&n->recovery, &ack);
+    if (acks.count == 1 && acks.list[0].channel.sender != n->ctx.id) { /* as leaders send them */
+        relay_take(&n->relay, &acks.list[0]);
+        return true;
+    }
+    n->ctx.stats.ack_datagrams++;
+    for (uint16_t i = 0; i < acks.count; i++) {
+        send_ack(&n->send, &acks.list[i]);
+        recovery_resend(&n->recovery, &acks.list[i]);
+    }
     return true;
 }
 
@@ -193,7 +204,7 @@ static bool on_beacon(struct node *n, struct arrival *a)
         struct channel_in *ch = recv_channel(&n->recv, b.channel.sender);
         recv_learn(ch, b.last, b.rel);
         rings_notice(&n->rings, ch);
-        rings_beacon(&n->rings, b.channel.sender);
+        rings_beacon(&n->rings, b.channel.sender, b.via);
     }
     return true;
 }
@@ -479,6 +490,7 @@ const struct node_peer *node_find_peer(const struct node *n, uint32_t id)
 
 const struct node_stats *node_stats(struct node *n)
 {
+    n->ctx.stats.bodies_allocated = buf_pool_made(n->ctx.bodies);
     return &n->ctx.stats;
 }
 

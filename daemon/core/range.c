@@ -118,3 +118,26 @@ void ranges_gaps(const struct ranges *r, uint64_t from, uint64_t to,
     }
     gap(ctx, from, to);
 }
+
+uint32_t ranges_common(const struct range *a, size_t a_count, uint64_t prefix,
+                       const struct range *b, size_t b_count, struct range *ret, uint32_t max)
+{
+    struct range other = {0, prefix};
+    uint32_t n = 0;
+    size_t i = 0, j = 0;
+
+    while (i < a_count && n < max) {
+        uint64_t from = a[i].from > other.from ? a[i].from : other.from;
+        uint64_t to = a[i].to < other.to ? a[i].to : other.to;
+
+        if (from <= to)
+            ret[n++] = (struct range){from, to};
+        if (a[i].to <= other.to)
+            i++;
+        else if (j < b_count)
+            other = b[j++];
+        else
+            break;
+    }
+    return n;
+}

@@ -30,4 +30,9 @@ bool ranges_contain(const struct ranges *r, uint64_t number);
 void ranges_gaps(const struct ranges *r, uint64_t from, uint64_t to,
                  bool (*gap)(void *ctx, uint64_t from, uint64_t to), void *ctx);
 
+/* The numbers that are in list a, and also in 0..prefix or in list b, which begins above prefix;
+ * both sorted and disjoint. Their lowest ranges go into ret, at most max; returns how many. */
+uint32_t ranges_common(const struct range *a, size_t a_count, uint64_t prefix,
+                       const struct range *b, size_t b_count, struct range *ret, uint32_t max);
+
 #endif

@@ -522,7 +522,8 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
     if (p->seq > ch->top + 1) {
         c->stats.packets_lost += p->seq - ch->top - 1;
     }
-    struct buf *b = buf_copy(body, bytes);
+    struct buf *b = buf_pool_get(c->bodies, bytes);
+    memcpy(b->data, body, bytes);
     store_put(&ch->store, p->seq, b, p->records);
     c->stats.store_bytes += bytes;
     ranges_add(&ch->have, p->seq, p->seq);

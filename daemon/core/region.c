@@ -289,6 +289,7 @@ int regions_build(const struct regions *old, const struct region_node *nodes, ui
     for (uint32_t i = 0; i < ret->count; i++) {
         ret->list[i].ring_size = config->ring_size;
         ret->list[i].cache_replicas = config->cache_replicas;
+        ret->list[i].ack_ranges = config->ack_ranges;
     }
     qsort(ret->list, ret->count, sizeof *ret->list, compare_rid);
     return 0;

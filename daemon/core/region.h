@@ -16,6 +16,7 @@ struct region {
     uint64_t rcvbuf_bytes;   /* least of the members' */
     uint32_t ring_size;
     uint32_t cache_replicas;
+    uint32_t ack_ranges;
     uint32_t group_count, member_count;
     uint32_t *groups;  /* gids ascending; owned */
     uint32_t *members; /* node ids ascending; owned */
@@ -39,7 +40,7 @@ struct region_node {
 struct region_config {
     uint32_t multicast; /* addresses are multicast + 1 .. multicast + regions_max */
     uint32_t regions_max;
-    uint32_t ring_size, cache_replicas;
+    uint32_t ring_size, cache_replicas, ack_ranges;
 };
 
 void regions_init(struct regions *r);

@@ -33,6 +33,7 @@ struct ring *ring_new(struct rings *all, const struct view_ring *at)
     timer_init(&r->lost, lost_due, r);
     r->ring_epoch = 1;
     r->active = 1;
+    r->hop_us = HOP_FIRST_US / HOP_MARGIN;
     return r;
 }
 
@@ -218,6 +219,18 @@ static void start_hop(struct ring *r)
     source_ready(r->ctx, &r->source);
 }
 
+/* One datagram of a round that gets lost must not cost as much as the rest of it: the first try
+ * again comes as soon as an acknowledgement is overdue here. After that, and for who was silent
+ * last time, a host that is only busy gets its time. */
+static uint64_t hop_wait(const struct ring *r)
+{
+    uint64_t overdue = HOP_MARGIN * r->hop_us;
+    if (r->tries > 0 || bitmap_has(&r->doubted, r->hop) || overdue > HOP_FIRST_US) {
+        return (uint64_t)HOP_FIRST_US << r->tries;
+    }
+    return overdue > HOP_SOON_US ? overdue : HOP_SOON_US;
+}
+
 static bool build_slice(struct ring *r, struct datagram *ret)
 {
     const uint32_t slice = WIRE_CONTROL_MAX - WIRE_OUTER_BYTES - WIRE_SLICE_BYTES;
@@ -244,8 +257,8 @@ static bool build_slice(struct ring *r, struct datagram *ret)
     wire_write_slice(&w, &s);
     datagram_end(ret, &w);
     if (r->to_send == 0) {
-        timer_arm(&r->ctx->timers, &r->hop_timer,
-                  r->ctx->now_us + ((uint64_t)HOP_FIRST_US << r->tries));
+        r->hop_sent_us = r->tries == 0 ? r->ctx->now_us : r->hop_sent_us;
+        timer_arm(&r->ctx->timers, &r->hop_timer, r->ctx->now_us + hop_wait(r));
     }
     return true;
 }
@@ -350,6 +363,9 @@ void ring_receive_ack(struct ring *r, const struct wire_token_ack *a, uint32_t f
     r->to_send = (uint8_t)(r->to_send & ~a->slices);
     if (r->unacked == 0) {
         timer_cancel(&r->ctx->timers, &r->hop_timer);
+        /* Which of several tries this answers nobody knows; it was not sooner than after the first.
+         */
+        r->hop_us = (7 * r->hop_us + (r->ctx->now_us - r->hop_sent_us)) / 8;
     }
 }
 

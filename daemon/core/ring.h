@@ -12,7 +12,9 @@
 #include "wire_token.h"
 
 #define HOP_TRIES 4
-#define HOP_FIRST_US 6000
+#define HOP_FIRST_US 6000 /* until the first try again at most, doubled for each that follows */
+#define HOP_SOON_US 2000  /* at least ... */
+#define HOP_MARGIN 4      /* ... and so many times what acknowledgements take */
 #define TOKEN_LOST_US 250000
 #define TOKEN_LOST_PER_MEMBER_US 10000
 #define TOKEN_PER_MEMBER_US 100 /* least interval between tokens: this times the ring's members */
@@ -30,11 +32,14 @@ struct proof {
     uint64_t max_seen, stable, cached, rel_known;
     uint32_t behind; /* node id of the member with the least prefix; 0: unknown */
     uint64_t rel;
+    uint8_t held_count; /* above a gap, as of the last complete round: they may be displaced again */
+    struct range held[WIRE_ACK_RANGES_MAX];
     uint64_t cached_all;    /* the same as cached, of the whole region: known from above */
     struct seeking seeking; /* level 0: what was asked of other partitions */
     struct wire_ack ack;    /* to be told */
     TAILQ_ENTRY(proof) entry;
     bool ack_due;
+    uint32_t via;  /* node id of who collects the sender's ACKs; 0: nobody */
     bool beaconed; /* the sender may not have heard: it is told after the next round, news or not */
 };
 
@@ -65,6 +70,8 @@ struct ring {
     uint16_t hops;
     uint8_t slices, unacked, to_send; /* count, bits, bits */
     uint32_t hop, tries;              /* place of the successor */
+    uint64_t hop_sent_us;             /* the first try */
+    uint64_t hop_us;                  /* from there to its acknowledgement, smoothed */
     struct bitmap tried;              /* silent to us while we hold this token */
     struct bitmap doubted;            /* silent to us last time: tried once only */
     struct timer hop_timer;

@@ -9,7 +9,9 @@
 
 struct state {
     uint64_t top, prefix, share, rel, rel_known;
-    uint32_t behind;       /* node id of who holds the prefix back */
+    uint32_t behind;          /* node id of who holds the prefix back */
+    const struct range *held; /* what is there above the prefix; not owned */
+    size_t held_count;
     struct channel_in *in; /* NULL: our own channel, or a summary */
 };
 
@@ -36,12 +38,16 @@ static struct state received_state(struct ring *r, uint32_t sender)
         return (struct state){0}; /* its epoch is still to come: nothing of it is here */
     }
     in = in != NULL ? in : recv_channel(r->all->recv, sender);
+    /* What goes on where the prefix ends waits for room, and is above no gap. */
+    size_t skip = in->have.count > 0 && in->have.list[0].from == in->prefix + 1;
     struct state s = {.top = in->top,
                       .prefix = in->prefix,
                       .share = in->share,
                       .rel = in->rel,
                       .rel_known = in->rel,
                       .behind = r->ctx->id,
+                      .held = in->have.list + skip,
+                      .held_count = in->frozen ? 0 : in->have.count - skip,
                       .in = in};
 #ifdef MUTANT_frozen_channel_counted
     bool held = true;
@@ -99,6 +105,8 @@ static struct state summary_of(struct ring *r, uint32_t sender)
                           .share = p != NULL ? p->cached : 0,
                           .rel = s.rel,
                           .rel_known = p != NULL ? p->rel_known : 0,
+                          .held = p != NULL ? p->held : NULL,
+                          .held_count = p != NULL ? p->held_count : 0,
                           .behind = p != NULL && p->behind != 0 ? p->behind : r->ctx->id};
 }
 
@@ -242,7 +250,8 @@ bool ring_believes(const struct token *t)
         const struct token_channel *c = &t->channels[i];
         if (!at_most(c->prefix, c->max_seen) || !at_most(c->cached, c->max_seen) ||
             !at_most(c->rel_known, c->max_seen) || c->rel > c->max_seen ||
-            c->cached_all > c->max_seen) {
+            c->cached_all > c->max_seen ||
+            (c->held_count > 0 && c->held[c->held_count - 1].to > c->max_seen)) {
             return false;
         }
     }
@@ -304,6 +313,28 @@ static void add_gaps(struct ring *r, uint32_t index, struct channel_in *in)
     }
 }
 
+/* What the visited and this node hold, above the first gap of either: of the one with the lower
+ * prefix what the other has as well. Nobody has a gap in a token that visited nobody yet. */
+static void add_held(struct ring *r, struct token_channel *tc, const struct state *s)
+{
+    struct range both[WIRE_ACK_RANGES_MAX];
+    uint32_t max = r->all->view->ack_ranges, count;
+    if (s->prefix < tc->prefix) {
+        count =
+            ranges_common(s->held, s->held_count, tc->prefix, tc->held, tc->held_count, both, max);
+    } else {
+        count =
+            ranges_common(tc->held, tc->held_count, s->prefix, s->held, s->held_count, both, max);
+    }
+#ifdef MUTANT_held_by_one
+    if (tc->prefix != UINT64_MAX) {
+        return;
+    }
+#endif
+    memcpy(tc->held, both, count * sizeof both[0]);
+    tc->held_count = (uint8_t)count;
+}
+
 static void add_state(struct ring *r, uint32_t index)
 {
     struct token_channel *tc = &r->token->channels[index];
@@ -315,6 +346,7 @@ static void add_state(struct ring *r, uint32_t index)
 #endif
     tc->max_seen = s.top > tc->max_seen ? s.top : tc->max_seen;
     tc->rel = s.rel > tc->rel ? s.rel : tc->rel;
+    add_held(r, tc, &s);
     if (s.prefix < tc->prefix) {
         tc->prefix = s.prefix;
         tc->behind = s.behind;
@@ -389,6 +421,8 @@ static void fill_ack(const struct ring *r, struct proof *p)
     p->ack.round = top ? (uint64_t)r->ring_epoch << 32 | r->round : 0;
     p->ack.stable = top ? p->stable : 0;
     p->ack.rel_known = top ? p->rel_known : 0;
+    p->ack.held_count = top ? p->held_count : 0;
+    memcpy(p->ack.held, p->held, sizeof p->held);
     p->ack.active = r->active;
     p->ack.rate = r->rate;
     p->ack.slowest = r->slowest;
@@ -409,11 +443,22 @@ static void tell(struct ring *r, struct proof *p)
         p->ack.lack_count = 0;
         return;
     }
+    if (p->via == r->ctx->id && relay_may(&p->ack)) {
+        relay_take(r->all->relay, &p->ack);
+        return;
+    }
     if (!p->ack_due) {
         p->ack_due = true;
         TAILQ_INSERT_TAIL(&r->acks_due, p, entry);
     }
     source_ready(r->ctx, &r->ack_source);
+}
+
+/* Where an ACK goes: to who collects those of its sender, if there is somebody; 0: nowhere. */
+static uint32_t ack_address(const struct ring *r, const struct proof *p)
+{
+    uint32_t via = relay_may(&p->ack) ? peers_address(r->all->peers, p->via) : 0;
+    return via != 0 ? via : peers_address(r->all->peers, p->sender);
 }
 
 bool ring_build_ack(void *ctx, struct datagram *ret)
@@ -423,19 +468,24 @@ bool ring_build_ack(void *ctx, struct datagram *ret)
     while ((p = TAILQ_FIRST(&r->acks_due)) != NULL) {
         TAILQ_REMOVE(&r->acks_due, p, entry);
         p->ack_due = false;
-        uint32_t address = peers_address(r->all->peers, p->sender);
+        uint32_t address = ack_address(r, p);
         if (address == 0) {
             continue;
         }
         struct writer w;
         datagram_begin(r->ctx, ret, &w, WIRE_ACK, address, false);
-        wire_write_ack(&w, &p->ack);
+        wire_write_acks(&w, &p->ack, 1);
         datagram_end(ret, &w);
         p->ack.lack_count = 0;
         return true;
     }
     source_dry(r->ctx, &r->ack_source);
     return false;
+}
+
+void ring_send_acks_via(struct ring *r, uint32_t sender, uint32_t via)
+{
+    proof_of(r, sender)->via = via != sender ? via : 0;
 }
 
 bool ring_repeat_ack(struct ring *r, uint32_t sender)
@@ -458,6 +508,25 @@ static bool raise(uint64_t *value, uint64_t to)
     return more;
 }
 
+/* Unlike the rest these do not only grow: with a full pool a packet out of order makes room. */
+static bool prove_held(struct proof *p, const struct token_channel *tc)
+{
+    struct range held[WIRE_ACK_RANGES_MAX];
+    uint8_t count = 0;
+    for (uint8_t i = 0; i < tc->held_count; i++) {
+        if (tc->held[i].from - 1 > p->stable) {
+            held[count++] = tc->held[i];
+        }
+    }
+    size_t bytes = count * sizeof held[0];
+    if (count == p->held_count && memcmp(p->held, held, bytes) == 0) {
+        return false;
+    }
+    memcpy(p->held, held, bytes);
+    p->held_count = count;
+    return true;
+}
+
 /* Proofs of one channel; true when somebody should hear of it: the sender from the top, the ring
  * above from the others. */
 static bool prove(struct ring *r, struct proof *p, const struct token_channel *tc)
@@ -467,6 +536,7 @@ static bool prove(struct ring *r, struct proof *p, const struct token_channel *t
     raise(&p->rel, tc->rel);
     raise(&p->max_seen, tc->max_seen);
     news |= raise(&p->stable, tc->prefix);
+    news |= prove_held(p, tc);
     news |= raise(&p->rel_known, tc->rel_known);
     bool more_cached = raise(&p->cached, tc->cached);
     if (!ring_is_top(r)) {

@@ -32,6 +32,9 @@ bool ring_idle(struct ring *r);
  * not all is proved here. */
 bool ring_repeat_ack(struct ring *r, uint32_t sender);
 
+/* A sender names the node that collects its ACKs, 0: nobody. */
+void ring_send_acks_via(struct ring *r, uint32_t sender, uint32_t via);
+
 bool ring_build_ack(void *ctx, struct datagram *ret);
 void ring_forget_proofs(struct ring *r);
 

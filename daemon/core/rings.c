@@ -8,7 +8,7 @@ static bool build_ask(void *ctx, struct datagram *ret);
 static void gap_due(void *ctx, uint64_t now_us);
 
 void rings_init(struct rings *rs, struct context *ctx, struct send *send, struct recv *recv,
-                struct peers *peers, struct recovery *recovery)
+                struct peers *peers, struct recovery *recovery, struct relay *relay)
 {
     memset(rs, 0, sizeof *rs);
     rs->ctx = ctx;
@@ -16,6 +16,7 @@ void rings_init(struct rings *rs, struct context *ctx, struct send *send, struct
     rs->recv = recv;
     rs->peers = peers;
     rs->recovery = recovery;
+    rs->relay = relay;
     source_init(&rs->ask, OUT_BEACON, build_ask, rs);
     timer_init(&rs->gap, gap_due, rs);
     rs->ask_after_us = ASK_FIRST_US;
@@ -83,9 +84,21 @@ void rings_receive_ack(struct rings *rs, const struct wire_token_ack *a, uint32_
     }
 }
 
-void rings_receive_ask(struct rings *rs, const struct wire_ask *a)
+/* Only the region's leader sends what may be collected. */
+static void set_via(struct rings *rs, uint32_t sender, uint32_t via)
+{
+    struct ring *top = rs->level[rs->count - 1];
+    if (ring_is_top(top) && ring_leads(top) && sender != rs->ctx->id) {
+        ring_send_acks_via(top, sender, via);
+    }
+}
+
+void rings_receive_ask(struct rings *rs, const struct wire_ask *a, uint32_t from)
 {
     if (a->level == WIRE_ASK_ALL && find(rs, a->rid, a->epoch, 0) != NULL) {
+        if (peers_find(rs->peers, from) != NULL) {
+            set_via(rs, from, a->via);
+        }
         rings_want(rs, rs->view);
         return;
     }
@@ -143,8 +156,9 @@ static bool build_ask(void *ctx, struct datagram *ret)
     return false;
 }
 
-void rings_beacon(struct rings *rs, uint32_t sender)
+void rings_beacon(struct rings *rs, uint32_t sender, uint32_t via)
 {
+    set_via(rs, sender, via);
     for (uint32_t level = 0; level < rs->count; level++) {
         struct ring *r = rs->level[level];
         if (ring_leads(r) && !ring_repeat_ack(r, sender)) {

@@ -11,6 +11,7 @@
 #include "peer.h"
 #include "recovery.h"
 #include "recv.h"
+#include "relay.h"
 #include "ring.h"
 #include "send.h"
 
@@ -19,11 +20,12 @@
            */
 
 struct rings {
-    struct context *ctx; /* not owned, and so the next four */
+    struct context *ctx; /* not owned, and so the next five */
     struct send *send;
     struct recv *recv;
     struct peers *peers;
     struct recovery *recovery;
+    struct relay *relay;
     void (*suspect)(void *ctx, uint32_t node_id); /* a silent successor was skipped */
     void *suspect_ctx;
 
@@ -38,7 +40,7 @@ struct rings {
 };
 
 void rings_init(struct rings *rs, struct context *ctx, struct send *send, struct recv *recv,
-                struct peers *peers, struct recovery *recovery);
+                struct peers *peers, struct recovery *recovery, struct relay *relay);
 void rings_done(struct rings *rs);
 
 /* Moves to the rings of another region view, or to none (NULL). */
@@ -46,7 +48,7 @@ void rings_move(struct rings *rs, struct view *v);
 
 void rings_receive(struct rings *rs, const struct wire_slice *s, uint32_t from);
 void rings_receive_ack(struct rings *rs, const struct wire_token_ack *a, uint32_t from);
-void rings_receive_ask(struct rings *rs, const struct wire_ask *a);
+void rings_receive_ask(struct rings *rs, const struct wire_ask *a, uint32_t from);
 
 /* Tokens are wanted soon on every ring that this node leads. Whether nobody else needs to be asked
  * for those of view v. */
@@ -55,8 +57,9 @@ bool rings_want(struct rings *rs, const struct view *v);
 /* Asks the leader of this node's ring on a level for a token. */
 void rings_ask(struct rings *rs, uint32_t level);
 
-/* A sender's beacon: leaders tell it again what is proved, or send tokens. */
-void rings_beacon(struct rings *rs, uint32_t sender);
+/* A sender's beacon: leaders tell it again what is proved, or send tokens; by way of node `via`,
+ * unless that is 0. */
+void rings_beacon(struct rings *rs, uint32_t sender, uint32_t via);
 
 /* The channel may have a gap, or something to be made stable: arms what is needed. */
 void rings_notice(struct rings *rs, struct channel_in *ch);

@@ -478,7 +478,9 @@ static void stable_to(struct channel_out *ch, uint64_t stable)
     while (ch->stable < stable) {
         const struct packet *p = store_find(&ch->store, ++ch->stable);
         assert(p != NULL && p->body != NULL);
-        ch->inflight_bytes -= p->body->size;
+        if (!ranges_contain(&ch->ahead, ch->stable)) {
+            ch->inflight_bytes -= p->body->size;
+        }
         for (uint16_t i = 0; i < p->mark_count; i++) {
             struct group *g = ch->groups[p->marks[i].slot];
             for (uint32_t k = 0; k < g->place_count; k++) {
@@ -489,6 +491,7 @@ static void stable_to(struct channel_out *ch, uint64_t stable)
             units_stable(s, g);
         }
     }
+    ranges_remove(&ch->ahead, 0, ch->stable);
     reconsider(s);
     struct channel_out *other, *next;
     HASH_ITER (hh, s->channels, other, next) {
@@ -500,11 +503,13 @@ void send_ack(struct send *s, const struct wire_ack *a)
 {
     struct channel_out *ch = send_find(s, a->channel.rid);
     if (ch == NULL || ch->view->epoch != a->channel.epoch || a->channel.sender != s->ctx->id ||
-        a->stable >= ch->tx || a->rel_known >= ch->tx) {
+        a->stable >= ch->tx || a->rel_known >= ch->tx ||
+        (a->held_count > 0 && a->held[a->held_count - 1].to >= ch->tx)) {
         s->ctx->stats.packets_dropped_unknown++;
         return;
     }
     s->ctx->stats.acks_received++;
+    ch->asked_us = a->round != 0 ? 0 : ch->asked_us;
     if (a->round > ch->ack_round) {
         ch->ack_round = a->round;
         ch->active = a->active ? a->active : 1;
@@ -521,6 +526,10 @@ void send_ack(struct send *s, const struct wire_ack *a)
     }
     if (a->stable > ch->stable) {
         stable_to(ch, a->stable);
+    }
+    if (a->held_count > 0) {
+        send_channel_ahead(ch, a);
+        reconsider(s);
     }
     if (ch->rel_known == ch->last && ch->open == NULL) {
         timer_cancel(&s->ctx->timers, &ch->beacon_timer);
@@ -599,6 +608,7 @@ bool send_partial_stable(const struct send *s)
 static void hurry(struct channel_out *ch, void *ctx)
 {
     (void)ctx;
+    send_channel_hear_directly(ch); /* no view change waits for a collector, least for a dead one */
     send_channel_want_token(ch);
 }
 

@@ -9,6 +9,7 @@
 #include "group.h"
 #include "pace.h"
 #include "peer.h"
+#include "range.h"
 #include "store.h"
 #include "view.h"
 #include "wire_data.h"
@@ -36,7 +37,8 @@ struct channel_out {
     uint32_t slowest, behind; /* node ids: of that member, of who lags; 0: none */
     struct pace pace;         /* this sender's share of the rate */
     struct timer pace_timer;
-    uint32_t active; /* senders that share the region, as told; 0: not told yet */
+    uint32_t active;     /* senders that share the region, as told; 0: not told yet */
+    struct ranges ahead; /* above stable, and all members have them: in flight no more */
     uint64_t inflight_bytes, unreleased_bytes;
     bool paused;           /* in the scope of a view change: nothing more is built */
     bool wanted;           /* some group goes on to send into it (member, while it tells the CMS) */
@@ -54,18 +56,22 @@ struct channel_out {
     struct source beacon, ask;
     struct timer beacon_timer;
     uint64_t beacon_after_us, ask_after_us, ask_next_us;
+    uint32_t via;      /* node id of who collects its ACKs; 0: they come straight */
+    uint64_t asked_us; /* when its ACK was first asked for, by way of that node; 0: it came */
+    uint64_t direct_until_us; /* until then no collector is named */
 };
 
 struct send {
     struct context *ctx; /* not owned, and so the next two */
     struct groups *groups;
     struct peers *peers;
-    struct channel_out *channels;            /* hash by rid */
+    struct channel_out *channels;            /* hash by rid, in its order */
     struct sink feeds;                       /* groups with something to send */
     struct sink tx;                          /* channels with packets to transmit */
     TAILQ_HEAD(waiting_list, group) waiting; /* passed over, lowest ticket first */
     bool reconsider;                         /* room may have opened for those who wait */
     struct source data;
+    uint64_t collectors_at_us; /* when who collects ACKs is to be looked at again */
     /* Asks the leader of the channel's region for a token when that is this node itself; false: it
      * is another node. */
     bool (*ask_self)(void *ctx, const struct view *v);

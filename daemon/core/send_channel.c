@@ -79,7 +79,40 @@ void send_channel_wait(struct channel_out *ch)
     }
 }
 
+/* Packets that all members have and that were in flight up to now. */
+static bool arrived_ahead(void *ctx, uint64_t from, uint64_t to)
+{
+    struct channel_out *ch = ctx;
+    struct context *c = ch->send->ctx;
+    for (uint64_t seq = from; seq <= to; seq++) {
+        const struct packet *p = store_find(&ch->store, seq);
+        assert(p != NULL && p->body != NULL);
+        ch->inflight_bytes -= p->body->size;
+    }
+    context_mark(c, MARK_window_past_gap);
+    context_trace(c, "ahead s=%u r=%u v=%llu q=%llu n=%llu", c->id, ch->rid,
+                  (unsigned long long)ch->view->epoch, (unsigned long long)from,
+                  (unsigned long long)to);
+    return true;
+}
+
+void send_channel_ahead(struct channel_out *ch, const struct wire_ack *a)
+{
+    for (uint16_t i = 0; i < a->held_count; i++) {
+        uint64_t from = a->held[i].from > ch->stable ? a->held[i].from : ch->stable + 1;
+        if (from <= a->held[i].to) {
+            ranges_gaps(&ch->ahead, from, a->held[i].to, arrived_ahead, ch);
+            ranges_add(&ch->ahead, from, a->held[i].to);
+        }
+    }
+}
+
 /* ---- beginning and end */
+
+static int by_rid(const struct channel_out *a, const struct channel_out *b)
+{
+    return (a->rid > b->rid) - (a->rid < b->rid);
+}
 
 struct channel_out *send_channel_new(struct send *s, struct view *v)
 {
@@ -90,6 +123,7 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     ch->tx = 1;
     ch->ask_after_us = ASK_FIRST_US;
     store_init(&ch->store);
+    ranges_init(&ch->ahead);
     ch->groups = context_alloc(v->group_count, sizeof(struct group *));
     ch->started = context_alloc((v->group_count + 7) / 8, 1);
 #ifdef MUTANT_number_not_carried
@@ -101,7 +135,7 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     timer_init(&ch->pace_timer, send_pace_due, ch);
     pace_init(&ch->pace, 0, 0, s->ctx->now_us);
     send_channel_pace(ch);
-    HASH_ADD(hh, s->channels, rid, sizeof ch->rid, ch);
+    HASH_ADD_INORDER(hh, s->channels, rid, sizeof ch->rid, ch, by_rid);
     s->ctx->stats.channels_out++;
     return ch;
 }
@@ -118,12 +152,79 @@ void send_channel_free(struct send *s, struct channel_out *ch)
     c->stats.unreleased_bytes -= ch->unreleased_bytes;
     c->stats.channels_out--;
     store_done(&ch->store);
+    ranges_done(&ch->ahead);
     buf_unref(ch->open);
     free(ch->draft.marks);
     free(ch->groups);
     free(ch->started);
     view_unref(ch->view);
     free(ch);
+}
+
+/* ---- who collects the ACKs */
+
+static bool unreleased(const struct channel_out *ch)
+{
+    return ch->rel_known != ch->last;
+}
+
+/* Channels with unreleased data, by rid, form runs of at most ring_size; the leader of the first
+ * region of a run collects the ACKs of all of it. Regions that this node leads itself need nobody.
+ */
+static void name_collectors(struct send *s)
+{
+    uint32_t active = 0, left = 0, collector = 0;
+    struct channel_out *ch, *next;
+    HASH_ITER (hh, s->channels, ch, next) {
+        active += unreleased(ch);
+    }
+    HASH_ITER (hh, s->channels, ch, next) {
+        ch->via = 0;
+        if (active < COLLECTORS_FROM || !unreleased(ch)) {
+            continue;
+        }
+        if (left == 0) {
+            left = ch->view->ring_size;
+            collector = 0;
+        }
+        left--;
+        if (ch->view->members[0] != s->ctx->id) {
+            collector = collector != 0 ? collector : ch->view->members[0];
+            ch->via = collector;
+        }
+    }
+}
+
+void send_channel_hear_directly(struct channel_out *ch)
+{
+    ch->asked_us = 0;
+    ch->direct_until_us = ch->send->ctx->now_us + DIRECT_FOR_US;
+}
+
+/* Whom an ASK or a BEACON names. A sender that waits for an ACK in vain names nobody for a while,
+ * so that a dead collector delays one ACK in that time, and not for long. */
+static uint32_t collector_of(struct channel_out *ch)
+{
+    struct send *s = ch->send;
+    struct context *c = s->ctx;
+    if (c->now_us >= s->collectors_at_us) {
+        name_collectors(s);
+        s->collectors_at_us = c->now_us + COLLECTORS_AGAIN_US;
+    }
+    if (ch->via == 0 || c->now_us < ch->direct_until_us) {
+        return 0;
+    }
+    if (ch->asked_us == 0) {
+        ch->asked_us = c->now_us;
+    }
+#ifndef MUTANT_collector_trusted
+    if (c->now_us >= ch->asked_us + COLLECTOR_SILENT_US) {
+        context_mark(c, MARK_collector_left);
+        send_channel_hear_directly(ch);
+        return 0;
+    }
+#endif
+    return ch->via;
 }
 
 /* ---- tokens on demand, beacons */
@@ -154,8 +255,10 @@ static bool build_ask(void *ctx, struct datagram *ret)
     }
     struct writer w;
     datagram_begin(c, ret, &w, WIRE_ASK, address, many);
-    wire_write_ask(
-        &w, &(struct wire_ask){.rid = ch->rid, .epoch = ch->view->epoch, .level = WIRE_ASK_ALL});
+    wire_write_ask(&w, &(struct wire_ask){.rid = ch->rid,
+                                          .epoch = ch->view->epoch,
+                                          .level = WIRE_ASK_ALL,
+                                          .via = collector_of(ch)});
     datagram_end(ret, &w);
     return true;
 }
@@ -181,7 +284,7 @@ static void beacon_due(void *ctx, uint64_t now_us)
 {
     struct channel_out *ch = ctx;
     (void)now_us;
-    if (ch->rel_known == ch->last || ch->last == 0) {
+    if (!unreleased(ch)) {
         return;
     }
     source_ready(ch->send->ctx, &ch->beacon);
@@ -199,7 +302,8 @@ static bool build_beacon(void *ctx, struct datagram *ret)
     datagram_begin(c, ret, &w, WIRE_BEACON, ch->view->address, true);
     wire_write_beacon(&w, &(struct wire_beacon){.channel = {ch->rid, ch->view->epoch, c->id},
                                                 .last = ch->last,
-                                                .rel = ch->rel});
+                                                .rel = ch->rel,
+                                                .via = collector_of(ch)});
     datagram_end(ret, &w);
     c->stats.beacons_sent++;
     return true;
@@ -257,7 +361,7 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
         send_channel_seal(ch);
     }
     if (ch->open == NULL) {
-        ch->open = buf_new(send_channel_room(ch));
+        ch->open = buf_pool_get(ch->send->ctx->bodies, send_channel_room(ch));
     }
     struct writer w = {.at = ch->open->data + ch->open_used,
                        .end = ch->open->data + send_channel_room(ch)};

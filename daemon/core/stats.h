@@ -38,14 +38,17 @@
     X(rounds_incomplete, "rounds that skipped a member")                                           \
     X(round_trip_us, "sum of the round trips of complete rounds")                                  \
     X(hops_skipped, "silent successors skipped")                                                   \
-    X(acks_sent, "ACKs sent to senders")                                                           \
+    X(acks_sent, "ACKs sent to senders, or to who collects them")                                  \
+    X(acks_relayed, "ACKs of others that this node collected and sent on")                         \
     X(acks_received, "ACKs received")                                                              \
+    X(ack_datagrams, "datagrams in which they came")                                               \
     X(beacons_sent, "beacons sent")                                                                \
     X(views_installed, "epochs installed")                                                         \
     X(flushes_joined, "view changes in which this node voted")                                     \
     X(flushes_left, "attempts that this node left for want of a CMS")                              \
     X(window_full, "times a feed was passed over since a window was full")                         \
     X(reassembly_over, "large messages begun over the cap, since their sender was first in line")  \
+    X(bodies_allocated, "memory allocated for a packet's body, as none was spare")                 \
     X(bodies_freed_early, "bodies dropped since all their cachers hold them")
 
 /* X(name, what it shows): values, not counts */
@@ -59,6 +62,8 @@
     X(unreleased_bytes, "own packets that some region has not released, bytes")                    \
     X(repair_queue, "repairs waiting to be sent")                                                  \
     X(repair_queue_max, "cap on them")                                                             \
+    X(relay_acks, "ACKs of others that wait to be sent on")                                        \
+    X(relay_acks_max, "cap on them")                                                               \
     X(channels_in, "channels received")                                                            \
     X(channels_out, "channels sent into")                                                          \
     X(last_round_trip_us, "token round trip of the last complete round")

@@ -21,6 +21,7 @@ struct view {
     uint64_t rcvbuf_bytes;   /* least receive buffer granted to a member */
     uint32_t ring_size;      /* largest partition */
     uint32_t replicas;       /* cachers of a packet */
+    uint32_t ack_ranges;     /* above a gap, of which tokens and ACKs tell at most so many */
     uint32_t member_count;
     uint32_t group_count;
     uint32_t *members; /* node ids, ascending; owned */

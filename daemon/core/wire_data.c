@@ -6,6 +6,13 @@
 #include <endian.h>
 #include <string.h>
 
+#define ACK_LACK_BYTES 20
+
+static_assert(2 + WIRE_ACK_BYTES + WIRE_ACK_LACKS_MAX * ACK_LACK_BYTES +
+                      WIRE_ACK_RANGES_MAX * WIRE_HELD_BYTES <=
+                  WIRE_CONTROL_MAX - WIRE_OUTER_BYTES,
+              "the largest ACK fits into a datagram");
+
 /* ---- cursors */
 
 size_t reader_left(const struct reader *r)
@@ -304,6 +311,7 @@ void wire_write_beacon(struct writer *w, const struct wire_beacon *b)
     write_channel(w, &b->channel);
     write_u64(w, b->last);
     write_u64(w, b->rel);
+    write_u32(w, b->via);
 }
 
 bool wire_read_beacon(struct reader *r, struct wire_beacon *ret)
@@ -311,6 +319,7 @@ bool wire_read_beacon(struct reader *r, struct wire_beacon *ret)
     read_channel(r, &ret->channel);
     ret->last = read_u64(r);
     ret->rel = read_u64(r);
+    ret->via = read_u32(r);
     return complete(r) && ret->last <= WIRE_NUMBER_MAX && ret->rel <= ret->last;
 }
 
@@ -319,6 +328,7 @@ void wire_write_ask(struct writer *w, const struct wire_ask *a)
     write_u32(w, a->rid);
     write_u64(w, a->epoch);
     write_u8(w, a->level);
+    write_u32(w, a->via);
 }
 
 bool wire_read_ask(struct reader *r, struct wire_ask *ret)
@@ -326,7 +336,8 @@ bool wire_read_ask(struct reader *r, struct wire_ask *ret)
     ret->rid = read_u32(r);
     ret->epoch = read_u64(r);
     ret->level = read_u8(r);
-    return complete(r);
+    ret->via = read_u32(r);
+    return complete(r) && (ret->via == 0 || ret->level == WIRE_ASK_ALL);
 }
 
 /* Whether from, from + 1 … are count numbers of packets. */
@@ -335,9 +346,34 @@ static bool is_run(uint64_t from, uint32_t count)
     return is_number(from) && count > 0 && is_number(from + count - 1);
 }
 
-void wire_write_ack(struct writer *w, const struct wire_ack *a)
+void wire_write_held(struct writer *w, const struct range *held, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t packets = held[i].to - held[i].from + 1;
+
+        write_u64(w, held[i].from);
+        write_u32(w, packets < WIRE_RANGE_MAX ? (uint32_t)packets : WIRE_RANGE_MAX);
+    }
+}
+
+bool wire_read_held(struct reader *r, uint64_t prefix, struct range *ret, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t from = read_u64(r);
+        uint32_t packets = read_u32(r);
+
+        if (!is_run(from, packets) || packets > WIRE_RANGE_MAX || from - 1 <= prefix)
+            return false;
+        prefix = from + packets - 1;
+        ret[i] = (struct range){from, prefix};
+    }
+    return !r->bad;
+}
+
+static void write_ack(struct writer *w, const struct wire_ack *a)
 {
     assert(a->lack_count <= WIRE_ACK_LACKS_MAX);
+    assert(a->held_count <= WIRE_ACK_RANGES_MAX);
     write_channel(w, &a->channel);
     write_u64(w, a->round);
     write_u64(w, a->stable);
@@ -347,15 +383,17 @@ void wire_write_ack(struct writer *w, const struct wire_ack *a)
     write_u32(w, a->slowest);
     write_u32(w, a->behind);
     write_u16(w, a->lack_count);
+    write_u16(w, a->held_count);
     for (uint16_t i = 0; i < a->lack_count; i++) {
         write_u64(w, a->lacks[i].from);
         write_u32(w, a->lacks[i].count);
         write_u32(w, a->lacks[i].requesters);
         write_u32(w, a->lacks[i].one);
     }
+    wire_write_held(w, a->held, a->held_count);
 }
 
-bool wire_read_ack(struct reader *r, struct wire_ack *ret)
+static bool read_ack(struct reader *r, struct wire_ack *ret)
 {
     read_channel(r, &ret->channel);
     ret->round = read_u64(r);
@@ -366,8 +404,9 @@ bool wire_read_ack(struct reader *r, struct wire_ack *ret)
     ret->slowest = read_u32(r);
     ret->behind = read_u32(r);
     ret->lack_count = read_u16(r);
+    ret->held_count = read_u16(r);
     if (ret->stable > WIRE_NUMBER_MAX || ret->rel_known > WIRE_NUMBER_MAX ||
-        ret->lack_count > WIRE_ACK_LACKS_MAX)
+        ret->lack_count > WIRE_ACK_LACKS_MAX || ret->held_count > WIRE_ACK_RANGES_MAX)
         return false;
     for (uint16_t i = 0; i < ret->lack_count; i++) {
         ret->lacks[i].from = read_u64(r);
@@ -375,6 +414,44 @@ bool wire_read_ack(struct reader *r, struct wire_ack *ret)
         ret->lacks[i].requesters = read_u32(r);
         ret->lacks[i].one = read_u32(r);
         if (!is_run(ret->lacks[i].from, ret->lacks[i].count))
+            return false;
+    }
+    return wire_read_held(r, ret->stable, ret->held, ret->held_count);
+}
+
+uint16_t wire_acks_fit(const struct wire_ack *list, size_t count)
+{
+    size_t room = WIRE_CONTROL_MAX - WIRE_OUTER_BYTES - 2;
+    uint16_t fit = 0;
+
+    while (fit < count) {
+        size_t bytes = WIRE_ACK_BYTES + list[fit].lack_count * (size_t)ACK_LACK_BYTES +
+                       list[fit].held_count * (size_t)WIRE_HELD_BYTES;
+
+        if (bytes > room)
+            break;
+        room -= bytes;
+        fit++;
+    }
+    return fit;
+}
+
+void wire_write_acks(struct writer *w, const struct wire_ack *list, uint16_t count)
+{
+    assert(count >= 1);
+    assert(count <= WIRE_ACKS_MAX);
+    write_u16(w, count);
+    for (uint16_t i = 0; i < count; i++)
+        write_ack(w, &list[i]);
+}
+
+bool wire_read_acks(struct reader *r, struct wire_acks *ret)
+{
+    ret->count = read_u16(r);
+    if (ret->count < 1 || ret->count > WIRE_ACKS_MAX)
+        return false;
+    for (uint16_t i = 0; i < ret->count; i++) {
+        if (!read_ack(r, &ret->list[i]))
             return false;
     }
     return complete(r);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "range.h"
 
 #define WIRE_MAGIC 0x314d5351u /* "QSM1" */
 #define WIRE_VERSION 1
@@ -17,6 +18,7 @@
 #define WIRE_CONTROL_MAX 1400    /* largest control datagram */
 #define WIRE_DATAGRAM_MAX 8972   /* largest datagram at all: jumbo frame */
 #define WIRE_DATAGRAM_MIN 548
+#define WIRE_RANGE_MAX (1u << 20) /* packets in one range on the wire, as many as a store can span */
 #define WIRE_NUMBER_MAX (UINT64_MAX >> 2) /* packet and message numbers above are malformed */
 
 enum wire_kind {
@@ -127,6 +129,7 @@ bool wire_read_proxy(struct reader *r, struct wire_proxy *ret);
 struct wire_beacon {
     struct channel_id channel;
     uint64_t last, rel;
+    uint32_t via; /* node id of who collects its ACKs; 0: they come straight */
 };
 void wire_write_beacon(struct writer *w, const struct wire_beacon *b);
 bool wire_read_beacon(struct reader *r, struct wire_beacon *ret);
@@ -136,12 +139,17 @@ struct wire_ask {
     uint32_t rid;
     uint64_t epoch;
     uint8_t level; /* of the ring, or WIRE_ASK_ALL: a sender asks all leaders */
+    uint32_t via;  /* from a sender, as in a beacon; 0 otherwise */
 };
 void wire_write_ask(struct writer *w, const struct wire_ask *a);
 bool wire_read_ask(struct reader *r, struct wire_ask *ret);
 
-/* ACK: the leader tells a sender what a complete round proved of its channel. */
+/* ACK: the leader tells a sender what a complete round proved of its channel. A collector sends on
+ * those of several channels in one datagram. */
+#define WIRE_ACK_BYTES 64 /* without lacks and ranges */
 #define WIRE_ACK_LACKS_MAX 32
+#define WIRE_ACK_RANGES_MAX 8
+#define WIRE_ACKS_MAX ((WIRE_CONTROL_MAX - WIRE_OUTER_BYTES - 2) / WIRE_ACK_BYTES)
 struct wire_ack {
     struct channel_id channel;
     uint64_t round;     /* (ring epoch << 32 | round) of the proof: older ones are ignored; 0: none */
@@ -154,9 +162,24 @@ struct wire_ack {
     uint16_t lack_count; /* ranges that the sender must send again */
     struct { uint64_t from; uint32_t count; uint32_t requesters; uint32_t one; } lacks[WIRE_ACK_LACKS_MAX];
     /* one: a requester's node id, for a unicast repair when requesters is 1 */
+    uint16_t held_count;
+    struct range held[WIRE_ACK_RANGES_MAX]; /* above a gap, and all members have them */
 };
-void wire_write_ack(struct writer *w, const struct wire_ack *a);
-bool wire_read_ack(struct reader *r, struct wire_ack *ret);
+struct wire_acks {
+    uint16_t count; /* at least 1 */
+    struct wire_ack list[WIRE_ACKS_MAX];
+};
+/* Ranges that all hold above `prefix`, in ACKs and tokens; at most max, of at most WIRE_RANGE_MAX
+ * packets each. */
+#define WIRE_HELD_BYTES 12
+void wire_write_held(struct writer *w, const struct range *held, uint32_t count);
+/* False when they are not sorted, or touch each other or the prefix. */
+bool wire_read_held(struct reader *r, uint64_t prefix, struct range *ret, uint32_t count);
+
+/* How many of the first ACKs of a list fit into one datagram, at least 1. */
+uint16_t wire_acks_fit(const struct wire_ack *list, size_t count);
+void wire_write_acks(struct writer *w, const struct wire_ack *list, uint16_t count);
+bool wire_read_acks(struct reader *r, struct wire_acks *ret);
 
 /* FETCH: asks for packets of a channel: of the live sender or a holder, in a view change; of cachers
  * elsewhere, what a partition lacks. */

@@ -6,12 +6,13 @@
 #include <string.h>
 
 #define HEAD_BYTES (4 + 8 + 1 + 4 + 4 + 2 + 4 + 8 + 4 + 2 + 2) /* then three bitmaps */
-#define CHANNEL_BYTES (4 + 1 + 6 * 8 + 4)
-#define RANGE_BYTES (2 + 1 + 8 + 4) /* then two bitmaps */
+#define CHANNEL_BYTES (4 + 1 + 6 * 8 + 4 + 1)                  /* then the held ranges */
+#define RANGE_BYTES (2 + 1 + 8 + 4)                            /* then two bitmaps */
 
-static_assert(HEAD_BYTES + 3 * BITMAP_BYTES + WIRE_TOKEN_CHANNELS_MAX * CHANNEL_BYTES <=
+static_assert(HEAD_BYTES + 3 * BITMAP_BYTES + WIRE_TOKEN_CHANNELS_MAX * CHANNEL_BYTES +
+                      WIRE_TOKEN_HELD_MAX * WIRE_HELD_BYTES <=
                   WIRE_TOKEN_BYTES_MAX,
-              "all channels of a token fit into a train");
+              "all channels of a token and their held ranges fit into a train");
 
 /* ---- bitmaps */
 
@@ -135,7 +136,22 @@ static uint32_t share_room(const struct token *t, size_t room,
     return taken;
 }
 
-static void write_channel(struct writer *w, const struct token_channel *c)
+uint32_t wire_token_held_max(uint32_t channels)
+{
+    uint32_t share = channels > 0 ? WIRE_TOKEN_HELD_MAX / channels : 0;
+
+    return share < WIRE_ACK_RANGES_MAX ? share : WIRE_ACK_RANGES_MAX;
+}
+
+/* Held ranges of a channel that go into a token. */
+static uint8_t held_written(const struct token *t, uint32_t channel)
+{
+    uint32_t max = wire_token_held_max(t->channel_count);
+
+    return (uint8_t)(t->channels[channel].held_count < max ? t->channels[channel].held_count : max);
+}
+
+static void write_channel(struct writer *w, const struct token_channel *c, uint8_t held)
 {
     write_u32(w, c->sender);
     write_u8(w, c->late);
@@ -146,6 +162,8 @@ static void write_channel(struct writer *w, const struct token_channel *c)
     write_u64(w, c->rel);
     write_u64(w, c->cached_all);
     write_u32(w, c->behind);
+    write_u8(w, held);
+    wire_write_held(w, c->held, held);
 }
 
 static void write_range(struct writer *w, const struct token_range *range, uint32_t size)
@@ -175,6 +193,8 @@ size_t wire_write_token(struct token *t, uint8_t *out)
     assert(t->range_count <= WIRE_TOKEN_RANGES_MAX);
     sort_ranges(t);
     used = HEAD_BYTES + 3 * bitmap_bytes(t->size) + t->channel_count * (size_t)CHANNEL_BYTES;
+    for (uint32_t i = 0; i < t->channel_count; i++)
+        used += held_written(t, i) * (size_t)WIRE_HELD_BYTES;
     write_u32(&w, t->rid);
     write_u64(&w, t->epoch);
     write_u8(&w, t->level);
@@ -191,7 +211,7 @@ size_t wire_write_token(struct token *t, uint8_t *out)
     write_bitmap(&w, &t->skipped, t->size);
     write_bitmap(&w, &t->failed, t->size);
     for (uint32_t i = 0; i < t->channel_count; i++)
-        write_channel(&w, &t->channels[i]);
+        write_channel(&w, &t->channels[i], held_written(t, i));
     for (uint32_t i = 0; i < t->range_count; i++) {
         if (taken[t->ranges[i].channel] > 0) {
             taken[t->ranges[i].channel]--;
@@ -202,7 +222,7 @@ size_t wire_write_token(struct token *t, uint8_t *out)
     return (size_t)(w.at - out);
 }
 
-static bool read_channel(struct reader *r, struct token_channel *ret)
+static bool read_channel(struct reader *r, uint32_t held_max, struct token_channel *ret)
 {
     uint8_t late;
 
@@ -216,7 +236,10 @@ static bool read_channel(struct reader *r, struct token_channel *ret)
     ret->rel = read_u64(r);
     ret->cached_all = read_u64(r);
     ret->behind = read_u32(r);
-    return !r->bad && late <= 1 && ret->max_seen <= WIRE_NUMBER_MAX && ret->rel <= WIRE_NUMBER_MAX;
+    ret->held_count = read_u8(r);
+    return ret->held_count <= held_max &&
+           wire_read_held(r, ret->prefix, ret->held, ret->held_count) && late <= 1 &&
+           ret->max_seen <= WIRE_NUMBER_MAX && ret->rel <= WIRE_NUMBER_MAX;
 }
 
 static bool read_range(struct reader *r, const struct token *t, struct token_range *ret)
@@ -263,7 +286,7 @@ bool wire_read_token(const uint8_t *bytes, size_t n, struct token *ret)
         !read_bitmap(&r, ret->size, &ret->failed))
         return false;
     for (uint32_t i = 0; i < ret->channel_count; i++) {
-        if (!read_channel(&r, &ret->channels[i]))
+        if (!read_channel(&r, wire_token_held_max(ret->channel_count), &ret->channels[i]))
             return false;
     }
     for (uint32_t i = 0; i < ret->range_count; i++) {

@@ -12,7 +12,7 @@
 #define WIRE_TRAIN_MAX 8
 #define WIRE_TOKEN_CHANNELS_MAX 120
 #define WIRE_TOKEN_RANGES_MAX 1024
-#define WIRE_RANGE_MAX (1u << 20) /* packets in one range on the wire, as many as a store can span */
+#define WIRE_TOKEN_HELD_MAX 170 /* ranges that all visited hold, shared evenly among the channels */
 #define WIRE_TOKEN_BYTES_MAX (WIRE_TRAIN_MAX * (WIRE_CONTROL_MAX - WIRE_OUTER_BYTES - WIRE_SLICE_BYTES))
 #define WIRE_SLICE_BYTES 40
 #define BITMAP_BYTES (VIEW_MEMBERS_MAX / 8)
@@ -36,6 +36,9 @@ struct token_channel {
     uint64_t rel;        /* highest rel that any visited knows */
     uint32_t behind;     /* node id of the visited one with the least prefix; 0: nobody yet */
     uint64_t cached_all; /* from above: proved that all cachers of the region hold their share */
+    /* above a gap, and all visited have them: the lowest ones */
+    uint8_t held_count;
+    struct range held[WIRE_ACK_RANGES_MAX];
 };
 
 /* A range of one channel that some lack. The ranges of a token are sorted by channel, then number,
@@ -66,9 +69,12 @@ struct token {
     struct token_range ranges[WIRE_TOKEN_RANGES_MAX];
 };
 
+/* How many held ranges a token of so many channels carries of each. */
+uint32_t wire_token_held_max(uint32_t channels);
+
 /* Sorts the ranges by channel and number, if somebody put them out of order, and writes the token.
  * Ranges that do not fit are not written (they stay in t), those of the highest packets first, the
- * channels taking turns; of a range longer than WIRE_RANGE_MAX the lowest part is. Returns the bytes
+ * channels taking turns, and nor are held ones beyond wire_token_held_max; of a range longer than WIRE_RANGE_MAX the lowest part is. Returns the bytes
  * written, at most WIRE_TOKEN_BYTES_MAX. */
 size_t wire_write_token(struct token *t, uint8_t *out);
 

@@ -3,13 +3,22 @@
  *   flow send GROUP COUNT BYTES [RATE]  sends COUNT messages of BYTES, as fast as the daemon takes
  *                                       them or RATE a second (COUNT 0: until killed), and waits
  *                                       until all are stable
- *   flow recv GROUP COUNT               receives COUNT messages, which must be complete and in
+ *   flow recv GROUP COUNT [FILE]        receives COUNT messages, which must be complete and in
  *                                       order, and prints how many came in a second, the first one
- *                                       to the last one
+ *                                       to the last one. When they were sent at a RATE FILE gets
+ *                                       their latencies from when they were due, a line for each
+ *                                       class: microseconds (at most), messages, and how many of
+ *                                       them did not come on the heels of the one before
  *   flow join GROUP COUNT               joins and leaves COUNT times; a line for each: microseconds
  *                                       from the call to the first view
- * Each ends with 1, and says why, after 60 s without progress. */
+ * Each ends with 1, and says why, after 60 s without progress.
+ *   flow live SEED RATE BYTES GROUP…    receives all the groups and sends RATE messages a second to
+ *                                       one or another of them, of up to BYTES, some 200 times as
+ *                                       long; goes on when the daemon dies and comes back. SIGUSR1:
+ *                                       sends no more, and says `flushed` when none is unsettled.
+ *                                       Until SIGTERM. */
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,7 +29,25 @@
 #include "qsmclient.h"
 
 #define STUCK_MS 60000
-#define BYTES_MIN sizeof(uint64_t) /* a message begins with its index: 0, 1, 2 … */
+#define RECONNECT_MS 2000
+#define LARGE_OF 64u     /* live: one of so many messages is large, */
+#define LARGE_TIMES 200u /* by this factor */
+
+/* What a message begins with. */
+struct head {
+    uint64_t index; /* 0, 1, 2 … */
+    int64_t due_us; /* 0: none; at a rate only */
+};
+#define BYTES_MIN sizeof(struct head)
+
+/* Latencies by powers of two, each cut into equal classes. */
+#define CLASS_BITS 4u
+#define CLASSES (1u << CLASS_BITS)
+#define POWERS 32u
+struct histogram {
+    uint64_t count[POWERS * CLASSES];
+    uint64_t heads[POWERS * CLASSES]; /* those that waited for nothing but themselves */
+};
 
 /* One run of the program. */
 struct flow {
@@ -30,6 +57,9 @@ struct flow {
     uint64_t number;           /* recv: the daemon's number of the last message */
     size_t bytes;              /* send: of a message */
     int64_t first_us, last_us; /* recv: when the messages came; join: the call and its view */
+    struct histogram latency;  /* recv, as are: */
+    int64_t came_us, due_us;   /* of the last message */
+    uint64_t random;           /* live: of a generator */
     bool in_view, ended, broken;
 };
 
@@ -50,20 +80,66 @@ static int fail(const struct flow *f, const char *what, int error)
     return 1;
 }
 
+/* ---- latencies */
+
+static size_t class_of(uint64_t us)
+{
+    unsigned power = 0;
+
+    while (us >> power >= 2 * CLASSES)
+        power++;
+    size_t class = power * CLASSES + (us >> power);
+    return class < POWERS * CLASSES ? class : POWERS * CLASSES - 1;
+}
+
+/* The greatest value of a class. */
+static uint64_t class_max(size_t class)
+{
+    unsigned power = class < 2 * CLASSES ? 0 : (unsigned)(class / CLASSES - 1);
+
+    return ((class - power * CLASSES + 1) << power) - 1;
+}
+
+static void note_latency(struct flow *f, int64_t due_us)
+{
+    int64_t now = now_us(), us = now - due_us;
+    size_t class = class_of(us > 0 ? (uint64_t)us : 0);
+
+    f->latency.count[class]++;
+    /* What is lost holds up those behind it, and all come at once. */
+    f->latency.heads[class] += now - f->came_us >= (due_us - f->due_us) / 2;
+    f->came_us = now;
+    f->due_us = due_us;
+}
+
+static int write_latencies(const struct histogram *h, const char *path)
+{
+    FILE *out = fopen(path, "w");
+
+    if (!out)
+        return -errno;
+    for (size_t i = 0; i < POWERS * CLASSES; i++) {
+        if (h->count[i] > 0)
+            fprintf(out, "%llu %llu %llu\n", (unsigned long long)class_max(i),
+                    (unsigned long long)h->count[i], (unsigned long long)h->heads[i]);
+    }
+    return fclose(out) == 0 ? 0 : -errno;
+}
+
 /* ---- callbacks */
 
 static void on_message(void *ctx, const struct qsm_message *m)
 {
     struct flow *f = ctx;
-    uint64_t index = UINT64_MAX;
+    struct head head = {UINT64_MAX, 0};
 
     if (f->done == f->count || f->broken)
         return;
-    if (m->bytes >= sizeof(index))
-        memcpy(&index, m->data, sizeof(index));
-    if (index != f->done || (f->done > 0 && m->number != f->number + 1)) {
+    if (m->bytes >= sizeof(head))
+        memcpy(&head, m->data, sizeof(head));
+    if (head.index != f->done || (f->done > 0 && m->number != f->number + 1)) {
         fprintf(stderr, "flow: message %llu has index %llu and number %llu, after number %llu\n",
-                (unsigned long long)f->done, (unsigned long long)index,
+                (unsigned long long)f->done, (unsigned long long)head.index,
                 (unsigned long long)m->number, (unsigned long long)f->number);
         f->broken = true;
         return;
@@ -74,6 +150,8 @@ static void on_message(void *ctx, const struct qsm_message *m)
         f->first_us = now_us();
     if (f->done == f->count)
         f->last_us = now_us();
+    if (head.due_us > 0)
+        note_latency(f, head.due_us);
 }
 
 static void on_view(void *ctx, struct qsm_group *g, const struct qsm_view *v)
@@ -123,8 +201,9 @@ static long make(void *ctx, void *buffer, size_t room, size_t *ret_needs)
         *ret_needs = f->bytes;
         return -ENOBUFS;
     }
+    struct head head = {f->done, 0};
     memset(buffer, 'x', f->bytes);
-    memcpy(buffer, &f->done, sizeof(f->done));
+    memcpy(buffer, &head, sizeof(head));
     f->done++;
     return (long)f->bytes;
 }
@@ -151,10 +230,14 @@ static int send_paced(struct flow *f, char *message, uint64_t rate)
     while (n >= 0 && (f->count == 0 || f->done < f->count)) {
         int64_t due_us = begin_us + (int64_t)(f->done * 1000000 / rate), now = now_us();
         if (now < due_us) {
-            n = qsm_wait(f->qsm, (int)((due_us - now + 999) / 1000));
+            /* qsm_wait knows milliseconds only. */
+            if (due_us - now < 1000)
+                usleep((useconds_t)(due_us - now));
+            n = qsm_wait(f->qsm, (int)((due_us - now) / 1000));
             continue;
         }
-        memcpy(message, &f->done, sizeof(f->done));
+        struct head head = {f->done, due_us};
+        memcpy(message, &head, sizeof(head));
         n = qsm_send(f->qsm, f->group, message, f->bytes);
         if (n >= 0) {
             f->done++;
@@ -183,7 +266,7 @@ static int run_send(struct flow *f, uint64_t rate)
 
 /* ---- recv, join */
 
-static int run_recv(struct flow *f)
+static int run_recv(struct flow *f, const char *file)
 {
     int n = 1;
 
@@ -194,7 +277,8 @@ static int run_recv(struct flow *f)
     double seconds = (double)(f->last_us - f->first_us) / 1e6;
     printf("%.0f messages/s: %llu in %.3f s\n", seconds > 0 ? (double)(f->count - 1) / seconds : 0,
            (unsigned long long)f->count, seconds);
-    return 0;
+    int error = file ? write_latencies(&f->latency, file) : 0;
+    return error < 0 ? fail(f, file, error) : 0;
 }
 
 /* Waits until something that a callback notes has happened. */
@@ -232,12 +316,123 @@ static int run_join(struct flow *f, const char *name)
     return error < 0 ? fail(f, "leave", error) : 0;
 }
 
+/* ---- live */
+
+static volatile sig_atomic_t quiet, over;
+
+static void on_signal(int number)
+{
+    if (number == SIGTERM)
+        over = 1;
+    else
+        quiet = 1;
+}
+
+static void hear(void *ctx, const struct qsm_message *m)
+{
+    struct flow *f = ctx;
+
+    (void)m;
+    f->count++;
+}
+
+static uint64_t next_random(struct flow *f)
+{
+    f->random ^= f->random << 13;
+    f->random ^= f->random >> 7;
+    f->random ^= f->random << 17;
+    return f->random;
+}
+
+/* The daemon may not be there yet, or not any more. */
+static int come_back(struct flow *f)
+{
+    int error = qsm_reconnect(f->qsm, RECONNECT_MS);
+
+    if (error < 0)
+        usleep(50000);
+    return error;
+}
+
+static int send_some(struct flow *f, struct qsm_group **groups, size_t count, char *bytes)
+{
+    size_t length = next_random(f) % (f->bytes + 1);
+
+    if (next_random(f) % LARGE_OF == 0)
+        length *= LARGE_TIMES;
+    /* A cheap pattern: what is mixed up shows in the hash. */
+    for (size_t i = 0; i + sizeof(uint64_t) <= length; i += 4096)
+        memcpy(bytes + i, &f->random, sizeof(uint64_t));
+    return qsm_send(f->qsm, groups[next_random(f) % count], bytes, length);
+}
+
+static int live_turn(struct flow *f, struct qsm_group **groups, size_t count, char *bytes,
+                     uint64_t rate)
+{
+    int64_t gap_us = rate > 0 ? 1000000 / (int64_t)rate : 0, now = now_us();
+    int n = 0;
+
+    if (quiet) {
+        /* After a crash the end of some is unknown, which is settled, too. */
+        n = f->ended ? 0 : qsm_flush(f->qsm, RECONNECT_MS);
+        if (!f->ended && (n == 0 || n == -EIO)) {
+            printf("flushed, %llu received, %llu sent\n", (unsigned long long)f->count,
+                   (unsigned long long)f->done);
+            fflush(stdout);
+            f->ended = true;
+        }
+        n = n == -ETIMEDOUT || n == -EIO ? 0 : n;
+    } else if (rate > 0 && now >= f->last_us) {
+        n = send_some(f, groups, count, bytes);
+        f->done += n >= 0;
+        /* What was missed while the daemon was away is not made up for. */
+        f->last_us = now - f->last_us > 10 * gap_us ? now + gap_us : f->last_us + gap_us;
+        n = n == -EAGAIN || n == -EBADF ? 0 : n;
+    }
+    if (n < 0)
+        return n;
+    return qsm_wait(f->qsm, rate > 0 && !quiet ? (int)(gap_us / 2000 + 1) : 100);
+}
+
+static int run_live(int argc, char **argv)
+{
+    static struct flow f;
+    struct qsm_callbacks callbacks = {.ctx = &f, .message = hear};
+    struct sigaction act = {.sa_handler = on_signal};
+    uint64_t rate = strtoull(argv[3], NULL, 10);
+    size_t count = (size_t)argc - 5;
+    int error;
+
+    f.random = (strtoull(argv[2], NULL, 10) + 1) * 0x9e3779b97f4a7c15u;
+    f.bytes = strtoul(argv[4], NULL, 10);
+    char *bytes = calloc(LARGE_TIMES, f.bytes + 1);
+    struct qsm_group **groups = calloc(count, sizeof(struct qsm_group *));
+    if (!bytes || !groups)
+        return fail(&f, "live", -ENOMEM);
+    sigaction(SIGUSR1, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    while ((error = qsm_connect(NULL, &callbacks, RECONNECT_MS, &f.qsm)) < 0 && !over)
+        usleep(50000);
+    if (error == 0)
+        error = qsm_open_start(f.qsm, (const char *const *)argv + 5, count, QSM_RECV | QSM_SEND,
+                               groups);
+    while (!over) {
+        error = error < 0 ? come_back(&f) : live_turn(&f, groups, count, bytes, rate);
+        if (error == -EINTR)
+            error = 0;
+    }
+    qsm_close(f.qsm);
+    free(groups);
+    free(bytes);
+    return 0;
+}
+
 /* ---- main */
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: flow send GROUP COUNT BYTES [RATE] | recv GROUP COUNT | "
-                    "join GROUP COUNT\n");
+    fprintf(stderr, "usage: flow send GROUP COUNT BYTES [RATE] | recv GROUP COUNT [FILE] | "
+                    "join GROUP COUNT | live SEED RATE BYTES GROUP...\n");
     return 2;
 }
 
@@ -253,7 +448,8 @@ static int run(struct flow *f, int argc, char **argv)
     error = qsm_open(f->qsm, &name, 1, sends ? QSM_SEND : QSM_RECV, STUCK_MS, &f->group);
     if (error < 0)
         return fail(f, "open", error);
-    return sends ? run_send(f, argc > 5 ? strtoull(argv[5], NULL, 10) : 0) : run_recv(f);
+    return sends ? run_send(f, argc > 5 ? strtoull(argv[5], NULL, 10) : 0)
+                 : run_recv(f, argc > 4 ? argv[4] : NULL);
 }
 
 int main(int argc, char **argv)
@@ -264,7 +460,9 @@ int main(int argc, char **argv)
     bool sends = argc > 1 && strcmp(argv[1], "send") == 0;
     bool receives = argc > 1 && strcmp(argv[1], "recv") == 0;
 
-    if (argc < 4 || argc > 6 || (sends ? argc < 5 : argc != 4) ||
+    if (argc > 5 && strcmp(argv[1], "live") == 0)
+        return run_live(argc, argv);
+    if (argc < 4 || argc > 6 || (sends ? argc < 5 : argc > (receives ? 5 : 4)) ||
         (!sends && !receives && strcmp(argv[1], "join") != 0))
         return usage();
     /* What comes between joins is of no interest. */

@@ -1,6 +1,7 @@
 /* hostile: datagrams with our cluster's tag and contents that cannot be. They cost what they say
  * they cost: a count. */
 #include <string.h>
+#include "relay.h"
 #include "story.h"
 #include "suites.h"
 #include "wire_token.h"
@@ -86,12 +87,63 @@ START_TEST(an_ack_for_packets_that_were_not_sent_is_not_believed)
         forge(&f, st, to, WIRE_ACK);
         struct wire_ack ack = {
             .channel = channel(st, 0, to), .round = UINT32_MAX, .stable = 2, .active = 1};
-        wire_write_ack(&f.w, &ack);
+        wire_write_acks(&f.w, &ack, 1);
         deliver(&f, 0, NET_CONTROL);
     }
     story_send(st, 0, 0, 100);
     story_settle(st);
     story_expect(st, "p0 stable g=* n=2");
+    story_end(st);
+}
+END_TEST
+
+/* What a collector takes of an ACK that claims to be for node `sender`. */
+static uint64_t collected(struct story *st, struct wire_ack ack, uint32_t copies)
+{
+    struct wire_ack list[2] = {ack, ack};
+    struct forged f;
+    forge(&f, st, 2, WIRE_ACK);
+    wire_write_acks(&f.w, list, (uint16_t)copies);
+    deliver(&f, 1, NET_CONTROL);
+    host_wake(story_host(st, 1), st->sim->now_us);
+    return story_stats(st, 1)->relay_acks;
+}
+
+START_TEST(what_is_collected_is_as_harmless_as_what_comes_straight)
+{
+    struct story *st = two_regions();
+    struct wire_ack ack = {.channel = channel(st, 0, 2), .round = UINT32_MAX, .stable = 2};
+    struct wire_ack stranger = ack, urgent = ack;
+    stranger.channel.sender = 1000;
+    urgent.lack_count = 1;
+    urgent.lacks[0].from = urgent.lacks[0].count = 1;
+    ck_assert_uint_eq(collected(st, stranger, 1), 0);
+    ck_assert_uint_eq(collected(st, urgent, 1), 0);
+    ck_assert_uint_eq(collected(st, ack, 2), 0); /* it multiplies no datagram */
+    ck_assert_uint_eq(collected(st, ack, 1), 1);
+    ck_assert_uint_eq(collected(st, ack, 1), 1);
+    story_run(st, 10 * SIM_MS);
+    ck_assert_uint_eq(story_stats(st, 1)->relay_acks, 0);
+    ck_assert_uint_eq(story_stats(st, 1)->acks_relayed, 1);
+    story_send(st, 0, 0, 100);
+    story_settle(st);
+    story_expect(st, "p0 stable g=* n=2");
+    story_end(st);
+}
+END_TEST
+
+START_TEST(a_collector_keeps_no_more_for_a_sender_than_its_cap)
+{
+    struct story *st = two_regions();
+    struct wire_ack ack = {.channel = channel(st, 0, 2), .round = 1};
+    uint64_t before = story_stats(st, 0)->ack_datagrams;
+    for (ack.channel.rid = 1000; ack.channel.rid < 2000; ack.channel.rid++)
+        collected(st, ack, 1);
+    ck_assert_uint_le(story_stats(st, 1)->relay_acks, RELAY_SENDER_ACKS_MAX);
+    story_run(st, 10 * SIM_MS);
+    ck_assert_uint_eq(story_stats(st, 1)->relay_acks, 0);
+    ck_assert_uint_eq(story_stats(st, 0)->ack_datagrams - before, 13); /* 21 in each */
+    story_settle(st);
     story_end(st);
 }
 END_TEST
@@ -166,7 +218,7 @@ START_TEST(an_ack_for_a_packet_that_has_not_left_yet_is_not_believed)
             .channel = channel(st, 0, to), .round = UINT32_MAX, .stable = 2, .active = 1};
         struct forged f;
         forge(&f, st, to, WIRE_ACK);
-        wire_write_ack(&f.w, &ack);
+        wire_write_acks(&f.w, &ack, 1);
         deliver(&f, 0, NET_CONTROL);
     }
     story_settle(st);
@@ -223,6 +275,8 @@ Suite *suite_hostile(void)
     tcase_add_test(t, numbers_that_go_back_within_a_packet_are_malformed);
     tcase_add_test(t, an_ack_for_packets_that_were_not_sent_is_not_believed);
     tcase_add_test(t, an_ack_for_a_packet_that_has_not_left_yet_is_not_believed);
+    tcase_add_test(t, what_is_collected_is_as_harmless_as_what_comes_straight);
+    tcase_add_test(t, a_collector_keeps_no_more_for_a_sender_than_its_cap);
     tcase_add_test(t, a_beacon_of_a_packet_that_cannot_be_stops_nothing);
     tcase_add_test(t, a_beacon_that_releases_what_did_not_come_skips_nothing);
     tcase_add_test(t, a_sender_that_no_epoch_names_gets_no_channel);

@@ -12,6 +12,7 @@ int main(void)
     srunner_add_suite(runner, suite_hostile());
     srunner_add_suite(runner, suite_scale());
     srunner_add_suite(runner, suite_rules());
+    srunner_add_suite(runner, suite_acks());
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -220,7 +220,10 @@ END_TEST
 START_TEST(acks_of_many_regions_do_not_come_all_at_once_for_ever)
 {
     const uint32_t regions = 20;
-    struct story *st = story_new(regions + 1, regions + 1);
+    struct sim_config c = sim_config_default();
+    c.hosts = c.groups = regions + 1;
+    c.cms.ring_size = 2; /* no more than two are combined */
+    struct story *st = story_with(&c);
     story_sender(st, 0, 0);
     for (uint32_t i = 1; i <= regions; i++) {
         story_join(st, i, 0);

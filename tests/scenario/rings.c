@@ -120,6 +120,29 @@ START_TEST(a_pair_that_can_not_talk_breaks_no_round)
 }
 END_TEST
 
+START_TEST(a_token_that_gets_lost_is_sent_again_once_its_acknowledgement_is_overdue)
+{
+    struct story *st = story_new(5, 1);
+    for (uint32_t i = 0; i < 5; i++)
+        story_join(st, i, 0);
+    story_sender(st, 0, 0);
+    for (uint32_t i = 0; i < 20; i++) { /* what acknowledgements take here */
+        send_packets(st, 0, 1);
+        story_settle(st);
+    }
+    story_skip(st);
+    story_drop(st, (struct rule){1, 2, WIRE_TOKEN, 0, 1});
+    send_packets(st, 0, 1);
+    story_settle(st);
+    story_expect(st, "p1 token *");
+    uint64_t began = story_time(st);
+    story_expect(st, "p2 token *");
+    ck_assert_uint_eq(story_stats(st, 1)->tokens_retried, 1);
+    ck_assert_uint_lt(story_time(st) - began, 3 * SIM_MS);
+    story_end(st);
+}
+END_TEST
+
 START_TEST(a_token_that_its_leader_does_not_take_is_taken_home_by_another)
 {
     struct story *st = story_new(5, 1);
@@ -290,6 +313,7 @@ Suite *suite_rings(void)
     tcase_add_test(t, a_partition_that_lacks_a_packet_gets_it_from_the_one_that_caches_it);
     tcase_add_test(t, a_cacher_remembers_what_it_was_asked_for);
     tcase_add_test(t, a_pair_that_can_not_talk_breaks_no_round);
+    tcase_add_test(t, a_token_that_gets_lost_is_sent_again_once_its_acknowledgement_is_overdue);
     tcase_add_test(t, a_token_that_its_leader_does_not_take_is_taken_home_by_another);
     tcase_add_test(t, a_member_whose_leader_is_silent_asks_cachers_itself);
     tcase_add_test(t, a_finished_channel_does_not_hurry_the_tokens_of_another);

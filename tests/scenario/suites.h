@@ -12,5 +12,6 @@ Suite *suite_hostile(void);
 Suite *suite_rings(void);
 Suite *suite_scale(void);
 Suite *suite_rules(void);
+Suite *suite_acks(void);
 
 #endif

@@ -309,22 +309,24 @@ struct handler {
 };
 
 static const struct handler handlers[] = {
-    {"take", on_take},       {"next", on_next},         {"drop", on_drop},
-    {"deliver", on_deliver}, {"recv", on_recv},         {"pack", on_pack},
-    {"send", on_send},       {"accept", on_accept},     {"pull", on_pull},
-    {"stable", on_stable},   {"complete", on_complete}, {"base", on_base},
-    {"view", on_view},       {"left", on_left},         {"unknown", on_unknown},
-    {"sub", on_sub},         {"end", on_end},           {"close", on_close},
-    {"boot", on_boot},       {"crash", on_crash},       {"node", on_node},
-    {"name", on_name},       {"full", on_full},         {"admit", on_admit},
-    {"expel", on_expel},     {"epoch", on_epoch},       {"gview", on_gview},
-    {"rview", on_rview},     {"finish", on_finish},
+    {"take", on_take},       {"next", on_next},       {"drop", on_drop},
+    {"ahead", on_ahead},     {"deliver", on_deliver}, {"recv", on_recv},
+    {"pack", on_pack},       {"send", on_send},       {"accept", on_accept},
+    {"pull", on_pull},       {"stable", on_stable},   {"complete", on_complete},
+    {"base", on_base},       {"view", on_view},       {"left", on_left},
+    {"unknown", on_unknown}, {"sub", on_sub},         {"end", on_end},
+    {"close", on_close},     {"boot", on_boot},       {"crash", on_crash},
+    {"node", on_node},       {"name", on_name},       {"full", on_full},
+    {"admit", on_admit},     {"expel", on_expel},     {"epoch", on_epoch},
+    {"gview", on_gview},     {"rview", on_rview},     {"finish", on_finish},
 };
 
 /* Cuts the copy in text into words and key=value pairs. False: not even a time, who and event. */
 static bool take_apart(char *text, struct line *l)
 {
     char *save, *time = strtok_r(text, " ", &save);
+    if (time && strspn(time, "0123456789") != strlen(time))
+        return false; /* it would be sorted to anywhere */
     l->who = time ? strtok_r(NULL, " ", &save) : NULL;
     l->event = l->who ? strtok_r(NULL, " ", &save) : NULL;
     if (!l->event)

@@ -205,7 +205,7 @@ struct holding {
     uint32_t node;
     uint64_t next;   /* processed in order up to here */
     uint64_t prefix; /* taken without a gap up to here */
-    struct bits taken, dropped;
+    struct bits taken, dropped, displaced;
 };
 
 struct ending {
@@ -300,6 +300,7 @@ void on_pack(struct checker *c, struct line *l);
 void on_take(struct checker *c, struct line *l);
 void on_next(struct checker *c, struct line *l);
 void on_drop(struct checker *c, struct line *l);
+void on_ahead(struct checker *c, struct line *l);
 void free_packets(struct checker *c);
 /* Whether a node took all packets of a message. */
 bool cnode_took(struct checker *c, const struct cnode *n, uint32_t sender, const struct sent *m);

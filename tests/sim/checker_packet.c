@@ -243,6 +243,29 @@ static void check_released(struct checker *c, struct line *l, struct packet_line
     bits_set(&ch->released, p->seq);
 }
 
+/* A sender counts packets as arrived at all members, so that its window opens: at that time each of
+ * them that lives had them, be it that some were displaced since. */
+void on_ahead(struct checker *c, struct line *l)
+{
+    struct packet_line p;
+    uint64_t last = line_number(l, "n");
+    if (!read_packet(c, l, line_id(l, "s"), &p) || last > PACKETS_MAX)
+        return;
+    for (uint64_t seq = p.seq; seq <= last; seq++) {
+        for (size_t i = 0; i < p.view->members.count; i++) {
+            struct cnode *n = cnode_find(c, p.view->members.list[i]);
+            const struct holding *h = holding_seek(p.channel, n->id);
+            if (!cnode_lives(n) ||
+                (h && (bits_have(&h->taken, seq) || bits_have(&h->displaced, seq))))
+                continue;
+            violated(c, "S8", l,
+                     "packet %llu of sender %u counted as arrived, but node %u lacks it", (ull)seq,
+                     p.channel->sender, n->id);
+            return;
+        }
+    }
+}
+
 /* The least number of cachers that a packet has, other than the sender: as many members of one
  * partition; partitions are of even size. */
 static size_t cachers_least(const struct checker *c, const struct rview *v, uint32_t sender)
@@ -298,6 +321,7 @@ void on_drop(struct checker *c, struct line *l)
                      (ull)p.seq, p.channel->sender);
         bits_clear(&h->taken, p.seq);
         bits_clear(&h->dropped, p.seq);
+        bits_set(&h->displaced, p.seq);
     } else if (strcmp(why, "install") == 0) {
         if (c->cms_seen && c->epoch <= (p.view->key & UINT32_MAX))
             violated(c, "S10", l, "freed by an install, but no epoch after %llu was installed",
@@ -320,6 +344,7 @@ void free_packets(struct checker *c)
             for (size_t i = 0; i < ch->holding_count; i++) {
                 free(ch->holdings[i].taken.words);
                 free(ch->holdings[i].dropped.words);
+                free(ch->holdings[i].displaced.words);
             }
             HASH_DEL(v->channels, ch);
             free(ch->holdings);

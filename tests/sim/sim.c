@@ -187,6 +187,7 @@ struct sim_config sim_config_default(void)
                 .regions_max = 200,
                 .ring_size = 25,
                 .cache_replicas = 5,
+                .ack_ranges = 0,
                 .batch_us = 50 * SIM_MS,
                 .silence_us = 1500 * SIM_MS,
                 .resume_us = 150 * SIM_MS,

@@ -176,6 +176,8 @@ static struct sim_config plan_config(const struct run_config *config, uint64_t s
         c.cms.cache_replicas = (uint32_t)rng_range(r, 1, 4);
     if (rng_chance(r, 0.3))
         c.cms.ring_size = (uint32_t)rng_range(r, 2, 12);
+    if (rng_chance(r, 0.4))
+        c.cms.ack_ranges = (uint32_t)rng_range(r, 1, WIRE_ACK_RANGES_MAX);
     return c;
 }
 

@@ -66,6 +66,7 @@ static struct sim *stage(const struct story *story, FILE *trace)
     c.groups = GROUPS;
     c.trace = trace;
     c.cms.cache_replicas = story->replicas;
+    c.cms.ack_ranges = story->replicas == 1 ? 2 : 0;
     c.cms.batch_us = 20 * SIM_MS;
     struct sim *s = sim_new(&c);
     cmshost_start(s);

@@ -13,7 +13,7 @@ dump() {
 # What only a new leadership changes is left out.
 without_term() {
     sed -e 's/"index":[0-9]*,//' -e 's/"term":[0-9]*,//' -e 's/"ring_size":[0-9]*/"ring_size":0/g' \
-        -e 's/"cache_replicas":[0-9]*/"cache_replicas":0/g'
+        -e 's/"cache_replicas":[0-9]*/"cache_replicas":0/g' -e 's/"ack_ranges":[0-9]*/"ack_ranges":0/g'
 }
 
 number() { # key, from standard input

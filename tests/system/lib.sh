@@ -6,8 +6,8 @@
 #   system_enter "$@"            first, at the top of a script
 #   cluster_begin; host_add h1; cms_start; qsmd_start h1; ctl h1 status; …; cluster_end
 #
-# After a failed check the directory of logs and sockets, $work, stays when KEEP is set. With TRACE
-# set every daemon writes its trace there.
+# After a failed check the directory of logs and sockets, $work, stays when KEEP is set ("always":
+# after any). With TRACE set every daemon writes its trace there.
 
 set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -244,6 +244,14 @@ kill_hard() { # host or cms
     unset "pid[$1]"
 }
 
+# Completes the trace of a killed daemon: its last line may be cut, and the crash came after what is
+# told.
+trace_crashed() { # host or cms
+    local file=$work/$1.trace
+    [[ ! -s $file ]] || [[ -z $(tail -c 1 "$file") ]] || sed -i '$ d' "$file"
+    tail -n 1 "$file" | awk -v who="$1" '{ printf "%.0f %s crash\n", $1 + 1, who }' >>"$file"
+}
+
 ctl() { # host argument…
     local socket=$work/$1.sock
     shift
@@ -303,7 +311,7 @@ cluster_remove() {
             ip link delete "$name" 2>/dev/null
         done
     fi
-    if [[ -n ${KEEP:-} && $failures -gt 0 ]]; then
+    if [[ ${KEEP:-} == always || (-n ${KEEP:-} && $failures -gt 0) ]]; then
         say "kept: $work"
     else
         rm -rf "$work"

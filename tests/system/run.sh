@@ -43,4 +43,5 @@ run lo demo_on_lo
 run crowd "$here"/crowd.sh
 run demo "$here"/demo.sh
 run faults "$here"/faults.sh
+run kills env ROUNDS=1 KILLS=15 CHANGES=1 "$here"/kills.sh
 exit $status

@@ -18,9 +18,7 @@ start() { # host
 
 crash() { # host
     kill_hard "$1"
-    # The last line may be cut; the crash came after what is told.
-    sed -i -e '$ { /^[0-9]* h[0-9] [a-z]* [^ ]*.*$/! d }' "$work/$1.trace"
-    tail -n 1 "$work/$1.trace" | awk '{ print $1 + 1, $2, "crash" }' >>"$work/$1.trace"
+    trace_crashed "$1"
 }
 
 publish() { # host count group…

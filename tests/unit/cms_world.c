@@ -35,6 +35,7 @@ struct world *world_new_sized(uint32_t regions_max)
                                     .regions_max = regions_max,
                                     .ring_size = 25,
                                     .cache_replicas = 5,
+                                    .ack_ranges = 3,
                                     .batch_us = 50000,
                                     .silence_us = 1500000,
                                     .resume_us = 150000,

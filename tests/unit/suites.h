@@ -32,7 +32,8 @@
     X(udp)                                                                                         \
     X(view)                                                                                        \
     X(wire_data)                                                                                   \
-    X(wire_token)
+    X(wire_token)                                                                                  \
+    X(held)
 
 #define SUITE_DECLARE(name) Suite *suite_##name(void);
 SUITES(SUITE_DECLARE)

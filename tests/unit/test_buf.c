@@ -26,29 +26,58 @@ START_TEST(an_empty_buf_is_fine)
 }
 END_TEST
 
-static unsigned freed;
-
-static void count_free(struct buf *b)
+START_TEST(the_last_reference_counts)
 {
-    ck_assert_ptr_eq(b->owner, &freed);
-    freed++;
-}
+    struct buf *b = buf_copy("x", 1);
 
-START_TEST(the_last_reference_frees_foreign_data_once)
-{
-    static uint8_t foreign[10];
-    struct buf *b = buf_new(0);
-
-    freed = 0;
-    b->data = foreign;
-    b->size = sizeof foreign;
-    b->owner = &freed;
-    b->free_data = count_free;
     ck_assert_ptr_eq(buf_ref(b), b);
     buf_unref(b);
-    ck_assert_uint_eq(freed, 0);
+    ck_assert_uint_eq(b->refs, 1);
     buf_unref(b);
-    ck_assert_uint_eq(freed, 1);
+}
+END_TEST
+
+START_TEST(a_pool_makes_a_buf_only_when_none_is_spare)
+{
+    struct buf_pool *p = buf_pool_new(100, 2);
+    struct buf *b[3];
+
+    for (unsigned round = 0; round < 10; round++) {
+        for (int i = 0; i < 2; i++) {
+            b[i] = buf_pool_get(p, round);
+            ck_assert_uint_eq(b[i]->size, round);
+            ck_assert_uint_eq(b[i]->refs, 1);
+            memset(b[i]->data, (int)round, 100);
+        }
+        buf_unref(b[0]);
+        buf_unref(b[1]);
+    }
+#ifndef __SANITIZE_ADDRESS__
+    ck_assert_uint_eq(buf_pool_made(p), 2);
+#endif
+    buf_pool_free(p);
+}
+END_TEST
+
+START_TEST(a_pool_keeps_no_more_than_it_may_and_none_that_is_larger)
+{
+    struct buf_pool *p = buf_pool_new(100, 1);
+    struct buf *b[3] = {buf_pool_get(p, 100), buf_pool_get(p, 1), buf_pool_get(p, 101)};
+
+    ck_assert_uint_eq(b[2]->size, 101);
+    ck_assert_uint_eq(buf_pool_made(p), 2);
+    for (int i = 0; i < 3; i++)
+        buf_unref(b[i]);
+    b[0] = buf_pool_get(p, 1);
+    b[1] = buf_pool_get(p, 1);
+#ifndef __SANITIZE_ADDRESS__
+    ck_assert_uint_eq(buf_pool_made(p), 3);
+#endif
+    buf_pool_free(p); /* they outlive it */
+    memset(b[0]->data, 0, 100);
+    buf_unref(b[0]);
+    buf_unref(b[1]);
+    buf_pool_free(NULL);
 }
 END_TEST
 
@@ -59,7 +88,9 @@ Suite *suite_buf(void)
 
     tcase_add_test(t, a_copy_is_the_bufs_own);
     tcase_add_test(t, an_empty_buf_is_fine);
-    tcase_add_test(t, the_last_reference_frees_foreign_data_once);
+    tcase_add_test(t, the_last_reference_counts);
+    tcase_add_test(t, a_pool_makes_a_buf_only_when_none_is_spare);
+    tcase_add_test(t, a_pool_keeps_no_more_than_it_may_and_none_that_is_larger);
     suite_add_tcase(s, t);
     return s;
 }

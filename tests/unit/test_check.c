@@ -222,6 +222,18 @@ START_TEST(a_failure_names_the_file_and_the_line)
 }
 END_TEST
 
+/* awk's idea of a large number: it would be merged in as if it were the first line of all. */
+START_TEST(a_time_that_is_no_number_is_rejected)
+{
+    struct checker_config config = {.replicas = 2, .ring_size = 25};
+    struct checker *c = checker_new(&config);
+    checker_line(c, NULL, 3, "2.29855e+09 test finish");
+    ck_assert_uint_eq(checker_failures(c), 1);
+    ck_assert(!checker_finished(c));
+    checker_free(c);
+}
+END_TEST
+
 Suite *suite_check(void)
 {
     Suite *s = suite_create("check");
@@ -230,6 +242,7 @@ Suite *suite_check(void)
     tcase_add_loop_test(t, a_corruption_is_rejected_under_the_number_of_its_promise, 0,
                         (int)(sizeof(corruptions) / sizeof(corruptions[0])));
     tcase_add_test(t, a_failure_names_the_file_and_the_line);
+    tcase_add_test(t, a_time_that_is_no_number_is_rejected);
     suite_add_tcase(s, t);
     return s;
 }

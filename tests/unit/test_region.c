@@ -8,7 +8,7 @@
 #include "suites.h"
 
 static const struct region_config config = {
-    .multicast = 1000, .regions_max = 3, .ring_size = 25, .cache_replicas = 5};
+    .multicast = 1000, .regions_max = 3, .ring_size = 25, .cache_replicas = 5, .ack_ranges = 3};
 
 static const uint32_t ab[] = {1, 2}, a[] = {1}, b[] = {2}, c[] = {3};
 
@@ -50,6 +50,7 @@ START_TEST(a_region_takes_the_least_datagram_and_receive_buffer_of_its_members)
     ck_assert_uint_eq(r.list[0].rcvbuf_bytes, 100000 - 7);
     ck_assert_uint_eq(r.list[0].ring_size, 25);
     ck_assert_uint_eq(r.list[0].cache_replicas, 5);
+    ck_assert_uint_eq(r.list[0].ack_ranges, 3);
     regions_done(&r);
 }
 END_TEST

@@ -79,7 +79,8 @@ static void on_datagram(void *ctx, enum net_class net, const uint8_t *data, size
 static unsigned receive_all(struct udp *u, struct inbox *inbox)
 {
     struct pollfd sockets[UDP_SOCKETS];
-    unsigned count = 0, n;
+    unsigned count = 0;
+    bool more;
 
     memset(inbox, 0, sizeof(*inbox));
     for (enum udp_socket s = 0; s < UDP_SOCKETS; s++)
@@ -87,9 +88,8 @@ static unsigned receive_all(struct udp *u, struct inbox *inbox)
     poll(sockets, UDP_SOCKETS, 0); /* lo delivers before sendmmsg returns */
     for (enum udp_socket s = 0; s < UDP_SOCKETS; s++) {
         do {
-            n = udp_receive(u, s, on_datagram, inbox);
-            count += n;
-        } while (n == UDP_BATCH);
+            count += udp_receive(u, s, on_datagram, inbox, &more);
+        } while (more);
     }
     return count;
 }
@@ -183,9 +183,10 @@ START_TEST(many_datagrams_keep_their_order_and_give_their_bodies_back)
     /* One call of udp_receive is one batch; the texts of all do not fit one inbox. */
     for (unsigned got = 0; got < 200;) {
         unsigned n;
+        bool more;
 
         memset(&inbox, 0, sizeof(inbox));
-        n = udp_receive(host[0], UDP_DATA_GROUP, on_datagram, &inbox);
+        n = udp_receive(host[0], UDP_DATA_GROUP, on_datagram, &inbox, &more);
         ck_assert_uint_gt(n, 0);
         ck_assert_int_eq(inbox.text[NET_DATA][0], (char)('0' + got % 10));
         got += n;
@@ -193,6 +194,56 @@ START_TEST(many_datagrams_keep_their_order_and_give_their_bodies_back)
     ck_assert_uint_eq(udp_counters(host[1])->out_data, 200);
     ck_assert_uint_eq(udp_counters(host[0])->in_data, 200);
     ck_assert_uint_le(udp_counters(host[1])->send_calls, 5);
+}
+END_TEST
+
+struct numbers {
+    unsigned count;
+    size_t last_bytes;
+};
+
+static void on_number(void *ctx, enum net_class net, const uint8_t *data, size_t bytes)
+{
+    struct numbers *n = ctx;
+    uint32_t number;
+
+    ck_assert_int_eq(net, NET_DATA);
+    ck_assert_uint_ge(bytes, sizeof(number));
+    memcpy(&number, data, sizeof(number));
+    ck_assert_uint_eq(number, n->count);
+    n->count++;
+    n->last_bytes = bytes;
+}
+
+START_TEST(datagrams_of_one_size_to_one_address_travel_as_trains)
+{
+    static uint8_t payload[996];
+    struct buf *body = buf_copy(payload, sizeof(payload));
+    struct datagram d = {.net = NET_DATA, .multicast = true, .address = REGION_A};
+    struct numbers got = {0};
+    bool more = true;
+
+    udp_listen(host[0], REGION_A);
+    for (uint32_t i = 0; i < 200; i++) {
+        memcpy(d.head, &i, sizeof(i));
+        d.head_bytes = sizeof(i);
+        d.body_ref = buf_ref(body);
+        d.body = body->data;
+        d.body_bytes = i < 199 ? sizeof(payload) : 100; /* a shorter one ends a train */
+        udp_put(host[1], &d);
+    }
+    udp_flush(host[1]);
+    ck_assert_uint_eq(body->refs, 1);
+    while (more)
+        udp_receive(host[0], UDP_DATA_GROUP, on_number, &got, &more);
+    ck_assert_uint_eq(got.count, 200);
+    ck_assert_uint_eq(got.last_bytes, 104);
+    ck_assert_uint_eq(udp_counters(host[1])->out_data, 200);
+    ck_assert_uint_eq(udp_counters(host[0])->in_data, 200);
+    ck_assert_uint_eq(udp_counters(host[1])->send_calls, 1);
+    ck_assert_uint_eq(udp_counters(host[1])->out_trains, 4); /* of 64 KB at most */
+    ck_assert_uint_eq(udp_counters(host[0])->recv_calls, 1);
+    buf_unref(body);
 }
 END_TEST
 
@@ -257,6 +308,7 @@ Suite *suite_udp(void)
     tcase_add_test(t, a_move_to_another_region_only_changes_memberships);
     tcase_add_test(t, an_address_that_is_no_region_is_refused_and_the_old_one_stays);
     tcase_add_test(t, many_datagrams_keep_their_order_and_give_their_bodies_back);
+    tcase_add_test(t, datagrams_of_one_size_to_one_address_travel_as_trains);
     tcase_add_test(t, an_address_belongs_to_one_daemon);
     tcase_add_test(t, an_address_decides_on_the_interface);
     tcase_add_test(t, injected_faults_drop_about_their_share);

@@ -122,9 +122,8 @@ static size_t proxy_example(uint64_t *random, uint8_t *out, size_t room)
     return written(&w, out);
 }
 
-static size_t ack_example(uint64_t *random, uint8_t *out, size_t room)
+static struct wire_ack one_ack(uint64_t *random, uint32_t lacks_max)
 {
-    struct writer w = WRITER(out, room);
     struct wire_ack a = {.channel = channel(random),
                          .round = property_next(random),
                          .stable = number(random),
@@ -133,7 +132,7 @@ static size_t ack_example(uint64_t *random, uint8_t *out, size_t room)
                          .rate = property_next(random),
                          .slowest = (uint32_t)property_next(random),
                          .behind = (uint32_t)property_next(random),
-                         .lack_count = (uint16_t)property_below(random, WIRE_ACK_LACKS_MAX + 1)};
+                         .lack_count = (uint16_t)property_below(random, lacks_max + 1)};
 
     for (uint16_t i = 0; i < a.lack_count; i++) {
         a.lacks[i].from = number(random) / 2 + 1;
@@ -141,7 +140,26 @@ static size_t ack_example(uint64_t *random, uint8_t *out, size_t room)
         a.lacks[i].requesters = (uint32_t)property_next(random);
         a.lacks[i].one = (uint32_t)property_next(random);
     }
-    wire_write_ack(&w, &a);
+    a.held_count = (uint16_t)property_below(random, WIRE_ACK_RANGES_MAX + 1);
+    for (uint64_t i = 0, from = a.stable / 2 + 2; i < a.held_count; i++) {
+        a.held[i].from = from + property_below(random, 10);
+        a.held[i].to = a.held[i].from + property_below(random, 10);
+        from = a.held[i].to + 2;
+    }
+    a.stable /= 2;
+    return a;
+}
+
+/* As a leader sends it, or as a collector does. */
+static size_t acks_example(uint64_t *random, uint8_t *out, size_t room)
+{
+    struct writer w = WRITER(out, room);
+    struct wire_ack list[WIRE_ACKS_MAX];
+    bool leader = property_below(random, 2) == 0;
+
+    for (uint32_t i = 0; i < WIRE_ACKS_MAX; i++)
+        list[i] = one_ack(random, leader ? WIRE_ACK_LACKS_MAX : 1);
+    wire_write_acks(&w, list, leader ? 1 : wire_acks_fit(list, WIRE_ACKS_MAX));
     return written(&w, out);
 }
 
@@ -180,6 +198,7 @@ static size_t beacon_example(uint64_t *random, uint8_t *out, size_t room)
     struct wire_beacon b = {.channel = channel(random), .last = number(random)};
 
     b.rel = property_below(random, b.last + 1);
+    b.via = (uint32_t)property_next(random);
     wire_write_beacon(&w, &b);
     return written(&w, out);
 }
@@ -191,7 +210,23 @@ static size_t ask_example(uint64_t *random, uint8_t *out, size_t room)
                          .epoch = property_next(random),
                          .level = (uint8_t)property_next(random)};
 
+    if (property_below(random, 2) == 0) {
+        a.level = WIRE_ASK_ALL;
+        a.via = (uint32_t)property_next(random);
+    }
     wire_write_ask(&w, &a);
+    return written(&w, out);
+}
+
+static size_t acks_again(const uint8_t *bytes, size_t n, uint8_t *out, size_t room)
+{
+    struct reader r = READER(bytes, n);
+    struct writer w = WRITER(out, room);
+    struct wire_acks acks;
+
+    if (!wire_read_acks(&r, &acks))
+        return 0;
+    wire_write_acks(&w, acks.list, acks.count);
     return written(&w, out);
 }
 
@@ -209,7 +244,6 @@ static size_t ask_example(uint64_t *random, uint8_t *out, size_t room)
         return written(&w, out);                                                                   \
     }
 AGAIN(proxy)
-AGAIN(ack)
 AGAIN(fetch)
 AGAIN(fetch_num)
 AGAIN(beacon)
@@ -217,7 +251,7 @@ AGAIN(ask)
 
 static const struct roundtrip formats[] = {
     {"outer", outer_example, outer_again},    {"packet", packet_example, packet_again},
-    {"proxy", proxy_example, proxy_again},    {"ack", ack_example, ack_again},
+    {"proxy", proxy_example, proxy_again},    {"ack", acks_example, acks_again},
     {"fetch", fetch_example, fetch_again},    {"fetch_num", fetch_num_example, fetch_num_again},
     {"beacon", beacon_example, beacon_again}, {"ask", ask_example, ask_again},
 };
@@ -296,6 +330,58 @@ START_TEST(a_packet_is_laid_out_as_promised)
                                            .payload_bytes = 2});
     ck_assert_uint_eq(written(&w, out), sizeof expected);
     ck_assert_mem_eq(out, expected, sizeof expected);
+}
+END_TEST
+
+START_TEST(control_datagrams_are_laid_out_as_promised)
+{
+    static const uint8_t expected[] = {
+        1, 0, 0, 0,  2, 0, 0, 0, 0, 0, 0, 0, 255, 4, 0, 0, 0, /* ASK: rid, epoch, level, via */
+        1, 0, 0, 0,  2, 0, 0, 0, 0, 0, 0, 0, 3,   0, 0, 0,    /* BEACON: channel */
+        5, 0, 0, 0,  0, 0, 0, 0, 4, 0, 0, 0, 0,   0, 0, 0,    /* last, rel */
+        6, 0, 0, 0,                                           /* via */
+        2, 0,                                                 /* ACK: how many */
+        1, 0, 0, 0,  2, 0, 0, 0, 0, 0, 0, 0, 3,   0, 0, 0,    /* channel */
+        7, 0, 0, 0,  8, 0, 0, 0,                              /* round */
+        9, 0, 0, 0,  0, 0, 0, 0, 8, 0, 0, 0, 0,   0, 0, 0,    /* stable, rel known */
+        2, 0, 0, 0,  5, 0, 0, 0, 0, 0, 0, 0,                  /* active, rate */
+        6, 0, 0, 0,  7, 0, 0, 0, 1, 0, 1, 0,                  /* slowest, behind, lacks, held */
+        9, 0, 0, 0,  0, 0, 0, 0, 2, 0, 0, 0, 3,   0, 0, 0, 4,
+        0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 5, 0,   0, 0,
+    };
+    struct wire_ack list[2] = {{.channel = {1, 2, 3},
+                                .round = UINT64_C(8) << 32 | 7,
+                                .stable = 9,
+                                .rel_known = 8,
+                                .active = 2,
+                                .rate = 5,
+                                .slowest = 6,
+                                .behind = 7,
+                                .lack_count = 1,
+                                .lacks = {{9, 2, 3, 4}},
+                                .held_count = 1,
+                                .held = {{11, 15}}}};
+    uint8_t out[sizeof expected + WIRE_ACK_BYTES];
+    struct writer w = WRITER(out, sizeof out);
+
+    wire_write_ask(&w, &(struct wire_ask){.rid = 1, .epoch = 2, .level = WIRE_ASK_ALL, .via = 4});
+    wire_write_beacon(&w,
+                      &(struct wire_beacon){.channel = {1, 2, 3}, .last = 5, .rel = 4, .via = 6});
+    wire_write_acks(&w, list, 2);
+    ck_assert_uint_eq(written(&w, out), sizeof out);
+    ck_assert_mem_eq(out, expected, sizeof expected);
+}
+END_TEST
+
+START_TEST(a_datagram_without_an_ack_and_an_ask_of_a_member_for_a_collector_are_refused)
+{
+    uint8_t none[2] = {0, 0}, ask[17] = {[12] = 0, [13] = 1};
+    struct reader no_acks = READER(none, sizeof none), of_member = READER(ask, sizeof ask);
+    struct wire_acks acks;
+    struct wire_ask a;
+
+    ck_assert(!wire_read_acks(&no_acks, &acks));
+    ck_assert(!wire_read_ask(&of_member, &a));
 }
 END_TEST
 
@@ -422,13 +508,23 @@ END_TEST
 
 START_TEST(the_largest_control_datagrams_fit)
 {
-    static struct wire_ack a = {.lack_count = WIRE_ACK_LACKS_MAX};
+    static struct wire_ack a = {.lack_count = WIRE_ACK_LACKS_MAX,
+                                .held_count = WIRE_ACK_RANGES_MAX},
+                           many[WIRE_ACKS_MAX + 1];
     static struct wire_fetch f = {.count = WIRE_FETCH_MAX};
     uint8_t out[WIRE_CONTROL_MAX - WIRE_OUTER_BYTES];
     struct writer ack = WRITER(out, sizeof out), fetch = WRITER(out, sizeof out);
+    struct writer acks = WRITER(out, sizeof out);
 
-    wire_write_ack(&ack, &a);
+    wire_write_acks(&ack, &a, 1);
     ck_assert(!ack.bad);
+    ck_assert_uint_eq(wire_acks_fit(many, WIRE_ACKS_MAX + 1), WIRE_ACKS_MAX);
+    wire_write_acks(&acks, many, WIRE_ACKS_MAX);
+    ck_assert(!acks.bad);
+    many[1] = a;
+    ck_assert_uint_eq(wire_acks_fit(many, 2), 2);
+    many[0] = a;
+    ck_assert_uint_eq(wire_acks_fit(many, 2), 1);
     wire_write_fetch(&fetch, &f);
     ck_assert(!fetch.bad);
 }
@@ -446,6 +542,8 @@ Suite *suite_wire_data(void)
     tcase_add_loop_test(t, noise_is_refused_or_kept, 0, FORMATS);
     tcase_add_test(t, the_outer_header_is_laid_out_as_promised);
     tcase_add_test(t, a_packet_is_laid_out_as_promised);
+    tcase_add_test(t, control_datagrams_are_laid_out_as_promised);
+    tcase_add_test(t, a_datagram_without_an_ack_and_an_ask_of_a_member_for_a_collector_are_refused);
     tcase_add_test(t, what_a_stranger_sends_is_told_apart_by_reason);
     tcase_add_test(t, a_cluster_tag_is_the_fnv_1a_of_its_name);
     tcase_add_test(t, a_cursor_that_went_bad_stays_bad);

@@ -464,7 +464,9 @@ START_TEST(a_token_is_laid_out_as_promised)
         10, 0, 0, 0, 0, 0, 0, 0,          /* rel known */
         11, 0, 0, 0, 0, 0, 0, 0,          /* rel */
         12, 0, 0, 0, 0, 0, 0, 0,          /* cached by all */
-        13, 0, 0, 0,                      /* behind */
+        13, 0, 0, 0, 1,                   /* behind, held */
+        20, 0, 0, 0, 0, 0, 0, 0,          /* from */
+        3,  0, 0, 0,                      /* count */
         0,  0, 2, 9, 0, 0, 0, 0, 0, 0, 0, /* channel, age, from */
         3,  0, 0, 0, 4, 0, 0, 1,          /* count, lackers: 2, served: 8 */
     };
@@ -478,7 +480,7 @@ START_TEST(a_token_is_laid_out_as_promised)
     bitmap_set(&token.visited, 0);
     bitmap_set(&token.visited, 9);
     bitmap_set(&token.failed, 3);
-    token.channels[0] = (struct token_channel){6, true, 7, 8, 9, 10, 11, 13, 12};
+    token.channels[0] = (struct token_channel){6, true, 7, 8, 9, 10, 11, 13, 12, 1, {{20, 22}}};
     ck_assert(token_lacks(&token, 0, 2, 9, 11));
     token.ranges[0].age = 2;
     bitmap_set(&token.ranges[0].served, 8);
@@ -517,7 +519,7 @@ END_TEST
 
 /* Where the fields of the token below lie. */
 enum { AT_LEVEL = 12, AT_SIZE = 21, AT_CHANNELS = 39, AT_SKIPPED = 45, AT_FAILED = 47 };
-enum { AT_LATE = 53, AT_MAX_SEEN = 54, AT_RANGE = 106, RANGE = 19 };
+enum { AT_LATE = 53, AT_MAX_SEEN = 54, AT_RANGE = 107, RANGE = 19 };
 
 START_TEST(malformed_tokens_are_refused)
 {
