@@ -10,6 +10,8 @@
 #   make demo            five hosts on this machine, a stream across them
 #   make bench OUT=FILE SECTIONS=…   how fast it is here: a table, and as CSV in FILE (under 5 minutes);
 #                        or some of: idle flow calls token join sim
+#   make charts          what QSM costs as a region grows, simulated: docs/scaling.md, its charts and
+#                        figures, and a word on each claim (5 minutes)
 #   make install         DESTDIR= PREFIX=/usr/local
 #   make deps            the Debian packages that are missing
 #
@@ -94,11 +96,12 @@ UNIT := $(if $(UNIT_SRC),$(BUILD)/unit-tests)
 SCENARIO := $(if $(SCENARIO_SRC),$(BUILD)/scenario-tests)
 # Helpers of the system tests: one program for each file.
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/*.c))
+FIGURES := $(if $(FIGURES_SRC),$(BUILD)/qsmfigures)
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
-tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(HELPERS) $(BENCH)
-.PHONY: all tests test test-run system-long demo demo-run bench unit scenario sim sim-long mutants tidy asan install deps clean
+tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(BENCH)
+.PHONY: all tests test test-run system-long demo demo-run bench charts charts-run unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
@@ -219,6 +222,12 @@ system-long: all tests
 
 bench: all $(SIM) $(BENCH)
 	BUILD=$(BUILD) OUT="$(OUT)" tests/bench/figures.sh $(SECTIONS)
+
+charts:
+	@packaging/deps.sh gnuplot-nox
+	@$(MAKE) --no-print-directory charts-run
+charts-run: $(FIGURES)
+	BUILD=$(BUILD) tests/charts/charts.sh all
 
 deps:
 	@packaging/deps.sh

@@ -1,12 +1,13 @@
 #!/bin/sh
 # deps.sh: installs the Debian packages that building, testing and the demo need and that are
-# missing. Does nothing, not even reach for the network, when there are none.
+# missing, and those that it is given besides. Does nothing, not even reach for the network, when
+# there are none.
 set -eu
 
 packages="gcc libc6-dev make pkg-config binutils
     protobuf-c-compiler libprotobuf-c-dev libevent-dev libsystemd-dev libconfuse-dev
     libsqlite3-dev libsmartcols-dev libjansson-dev libbsd-dev uthash-dev
-    check systemd mandoc nftables iproute2 ethtool procps util-linux"
+    check systemd mandoc nftables iproute2 ethtool procps util-linux $*"
 
 missing=
 for package in $packages; do

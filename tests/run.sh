@@ -74,10 +74,11 @@ step_unit() { step unit tests/unit.sh "$san/unit-tests"; }
 step_scenario() { step scenario "$san/scenario-tests"; }
 step_conf() { step conf env BUILD="$san" tests/conf/run.sh; }
 step_sim() { step sim tests/sim.sh "$san/qsmsim" "$seeds"; }
+step_charts() { step charts env BUILD="$build" tests/charts/charts.sh part; }
 step_mutants() { step mutants env SEEDS=500 MAKE="$make" tests/mutants.sh; }
 step_system() { step system env BUILD="$san" LINES_SENT="${LINES_SENT:-150000}" tests/system/run.sh; }
 
-[ $# -gt 0 ] || set -- build build_asan tidy install unit scenario conf sim system
+[ $# -gt 0 ] || set -- build build_asan tidy install unit scenario conf sim charts system
 for name in "$@"; do
     "step_$name"
 done

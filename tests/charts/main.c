@@ -1,5 +1,5 @@
-/* main: qsmfigures prints what the charts in docs/ show, as CSV: `qsmfigures scale`, `perturb` or
- * `above`. */
+/* main: qsmfigures prints what the charts in docs/ show, as CSV, for regions of the sizes that it
+ * is given. charts.sh runs it in parts, check.sh judges the figures. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static const char *design(uint32_t ring_size)
 
 /* ---- scale: what aggregation costs as the region grows */
 
-#define SCALE_RATE 500
+#define SCALE_RATE 8000 /* the paper's, with 192 receivers */
 
 static void scale_one(uint32_t nodes, uint32_t ring_size)
 {
@@ -26,33 +26,31 @@ static void scale_one(uint32_t nodes, uint32_t ring_size)
                       .ring_size = ring_size,
                       .rate = SCALE_RATE,
                       .message_bytes = MESSAGE_BYTES,
-                      .us = 6 * S};
+                      .us = 1 * S};
     struct trial_result r;
     trial_run(&t, &r);
-    printf("%s,%u,%u,%.0f,%.0f,%.0f,%u,%.0f,%u,%.1f\n", design(ring_size), nodes, r.levels,
+    printf("%s,%u,%u,%.0f,%.0f,%.0f,%u,%.0f,%u,%d,%.1f\n", design(ring_size), nodes, r.levels,
            r.path_us, r.longest_us, samples_mean(&r.stable_us),
            samples_quantile(&r.stable_us, 0.99), samples_mean(&r.unacked_bytes),
-           samples_quantile(&r.unacked_bytes, 0.99), r.worst_throughput);
+           samples_quantile(&r.unacked_bytes, 0.99), SCALE_RATE, r.worst_throughput);
     fflush(stdout);
     trial_result_done(&r);
 }
 
-static void scale(void)
+static void scale(uint32_t nodes)
 {
-    static const uint32_t sizes[] = {8, 25, 60, 120, 192, 400, 700, 1000};
-    printf("design,nodes,levels,round_trip_us,longest_ring_us,stable_mean_us,stable_p99_us,"
-           "unacked_mean_bytes,unacked_p99_bytes,least_rate\n");
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        scale_one(sizes[i], RING_SIZE);
-        scale_one(sizes[i], RING_OF_ALL);
-    }
+    scale_one(nodes, RING_SIZE);
+}
+
+static void scale_linear(uint32_t nodes)
+{
+    scale_one(nodes, RING_OF_ALL);
 }
 
 /* ---- perturb: what one receiver's trouble costs the others */
 
-static const uint32_t crowds[] = {8, 25, 60, 120, 192};
-#define CROWDS (sizeof(crowds) / sizeof(crowds[0]))
 #define PERTURB_US (20 * S)
+#define PERTURB_SEEDS 2 /* each moves the perturbations to other moments */
 
 /* Half the window fits into the 0.5 s of a sleep: the window is a quarter of the receive buffer. */
 #define PERTURB_RATE 256
@@ -61,7 +59,7 @@ struct cost {
     double before, after, least; /* messages per second of the others */
     uint32_t p99_before, p99_after, max_us, unacked_max;
     double stable_us;
-    uint64_t expelled;
+    uint64_t window, expelled;
 };
 
 static double cost_percent(const struct cost *c)
@@ -82,6 +80,7 @@ static void worse(struct cost *c, const struct cost *other)
     c->max_us = other->max_us > c->max_us ? other->max_us : c->max_us;
     c->unacked_max = other->unacked_max > c->unacked_max ? other->unacked_max : c->unacked_max;
     c->stable_us = other->stable_us > c->stable_us ? other->stable_us : c->stable_us;
+    c->window = other->window;
     c->expelled += other->expelled;
 }
 
@@ -98,6 +97,7 @@ static bool perturb_once(const struct trial *t, struct trial_result *base, struc
                          .max_us = samples_quantile(&r.latency_us, 1),
                          .unacked_max = samples_quantile(&r.unacked_bytes, 1),
                          .stable_us = samples_mean(&r.stable_us),
+                         .window = r.window_bytes,
                          .expelled = r.expelled};
     trial_result_done(&r);
     return true;
@@ -112,11 +112,11 @@ static void perturb_row(struct trial t, struct trial_result *base, uint64_t seed
             return;
         worse(&c, &once);
     }
-    printf("%s,%u,%s,%s,%u,%.1f,%.1f,%.1f,%.2f,%u,%u,%.2f,%u,%.0f,%u,%llu\n", design(t.ring_size),
-           t.nodes, t.perturbation == ASLEEP ? "sleep" : "loss", victim_name(t.victim), t.rate,
-           c.before, c.after, c.least, cost_percent(&c), c.p99_before, c.p99_after,
-           (double)c.p99_after / c.p99_before, c.max_us, c.stable_us, c.unacked_max,
-           (unsigned long long)c.expelled);
+    printf("%s,%u,%s,%s,%u,%.1f,%.1f,%.1f,%.2f,%u,%u,%.2f,%u,%.0f,%u,%llu,%llu\n",
+           design(t.ring_size), t.nodes, t.perturbation == ASLEEP ? "sleep" : "loss",
+           victim_name(t.victim), t.rate, c.before, c.after, c.least, cost_percent(&c),
+           c.p99_before, c.p99_after, (double)c.p99_after / c.p99_before, c.max_us, c.stable_us,
+           c.unacked_max, (unsigned long long)c.window, (unsigned long long)c.expelled);
     fflush(stdout);
 }
 
@@ -140,22 +140,34 @@ static void perturb_crowd(uint32_t nodes, uint32_t ring_size, uint64_t seeds)
     trial_result_done(&base);
 }
 
-static void perturb(uint64_t seeds)
+static void perturb(uint32_t nodes)
 {
-    printf("design,nodes,perturbation,victim,rate,throughput_without,throughput_with,"
-           "least_throughput_with,cost_percent,p99_without_us,p99_with_us,p99_ratio,max_with_us,"
-           "stable_mean_us,unacked_max_bytes,expelled\n");
-    for (size_t i = 0; i < CROWDS; i++) {
-        perturb_crowd(crowds[i], RING_SIZE, seeds);
-        if (crowds[i] > RING_SIZE)
-            perturb_crowd(crowds[i], RING_OF_ALL, seeds);
-    }
+    perturb_crowd(nodes, RING_SIZE, PERTURB_SEEDS);
+}
+
+static void perturb_linear(uint32_t nodes)
+{
+    perturb_crowd(nodes, RING_OF_ALL, 1);
 }
 
 /* ---- above: what a stream does that is faster than the window allows while somebody sleeps */
 
 #define ABOVE_US (20 * S)
-#define ABOVE_WIRE 125 /* bytes per microsecond: 1 Gbit/s */
+#define ABOVE_FREE_US (5 * S) /* nobody is perturbed for so long, to compare with */
+
+/* Streams with a rate of their own, whose messages wait during a sleep and go at once after it, and
+ * such as fill a slow wire or all that the window allows. */
+static const struct above {
+    uint32_t rate, wire; /* messages per second, 0: as many as are taken; bytes per microsecond */
+    uint32_t nodes_max;  /* simulated with at most so many: it has 85,000 messages a second */
+} streams[] = {
+    {2 * PERTURB_RATE, 125, UINT32_MAX},
+    {4 * PERTURB_RATE, 125, UINT32_MAX},
+    {8 * PERTURB_RATE, 125, UINT32_MAX},
+    {0, 4, UINT32_MAX},
+    {0, 125, 8},
+};
+#define STREAMS (sizeof(streams) / sizeof(streams[0]))
 
 struct spread {
     double sum, squares;
@@ -205,56 +217,106 @@ static struct spread during(const struct trial_result *r)
     return s;
 }
 
-static void above_row(uint32_t nodes, uint32_t rate, enum victim victim)
+static struct trial above_trial(uint32_t nodes, const struct above *a)
 {
-    struct trial t = {.seed = 1,
-                      .nodes = nodes,
-                      .ring_size = RING_SIZE,
-                      .rate = rate,
-                      .message_bytes = MESSAGE_BYTES,
-                      .us = ABOVE_US,
-                      .wire_bytes_per_us = ABOVE_WIRE};
+    return (struct trial){.seed = 1,
+                          .nodes = nodes,
+                          .ring_size = RING_SIZE,
+                          .rate = a->rate,
+                          .message_bytes = MESSAGE_BYTES,
+                          .us = ABOVE_US,
+                          .wire_bytes_per_us = a->wire,
+                          .victim = A_MEMBER};
+}
+
+static void above_row(uint32_t nodes, const struct above *a)
+{
+    struct trial t = above_trial(nodes, a);
     struct trial_result base, r;
-    t.victim = victim;
+    t.us = ABOVE_FREE_US;
     trial_run(&t, &base);
+    t.us = ABOVE_US;
     t.perturbation = ASLEEP;
-    if (trial_run(&t, &r)) {
-        struct spread free_run = between(&base, 0), at_once = between(&r, 0),
-                      later = between(&r, 1), sleeping = during(&r);
-        printf("%u,%s,%u,%.0f,%.0f,%.0f,%.0f,%.4f,%.4f,%.4f,%llu\n", nodes, victim_name(victim),
-               rate, base.throughput, r.throughput, spread_mean(&sleeping), spread_mean(&at_once),
-               spread_cv(&free_run), spread_cv(&at_once), spread_cv(&later),
-               (unsigned long long)r.expelled);
-        fflush(stdout);
-        trial_result_done(&r);
-    }
+    trial_run(&t, &r);
+    struct spread free_run = between(&base, 0), at_once = between(&r, 0), later = between(&r, 1),
+                  sleeping = during(&r);
+    printf("%u,%u,%u,%.0f,%.0f,%.0f,%.0f,%.4f,%.4f,%.4f,%u,%llu,%llu\n", nodes, a->rate, a->wire,
+           base.throughput, r.throughput, spread_mean(&sleeping), spread_mean(&later),
+           spread_cv(&free_run), spread_cv(&at_once), spread_cv(&later),
+           samples_quantile(&r.unacked_bytes, 1), (unsigned long long)r.window_bytes,
+           (unsigned long long)r.expelled);
+    fflush(stdout);
+    trial_result_done(&r);
     trial_result_done(&base);
 }
 
-static void above(void)
+static void above(uint32_t nodes)
 {
-    static const uint32_t rates[] = {2 * PERTURB_RATE, 4 * PERTURB_RATE, 8 * PERTURB_RATE};
-    printf("nodes,victim,rate,throughput_without,throughput_with,throughput_asleep,"
-           "throughput_between,cv_without,cv_between,cv_between_but_first,expelled\n");
-    for (size_t i = 0; i < CROWDS; i++) {
-        for (size_t k = 0; k < sizeof(rates) / sizeof(rates[0]); k++)
-            above_row(crowds[i], rates[k], A_MEMBER);
+    for (size_t i = 0; i < STREAMS; i++) {
+        if (nodes <= streams[i].nodes_max)
+            above_row(nodes, &streams[i]);
     }
-    above_row(25, 0, A_MEMBER);
 }
+
+/* Some of the same runs as they went, bin by bin. */
+static void course(uint32_t nodes)
+{
+    for (size_t i = 0; i < STREAMS; i++) {
+        struct trial t = above_trial(nodes, &streams[i]);
+        struct trial_result r;
+        if (nodes > streams[i].nodes_max)
+            continue;
+        t.perturbation = ASLEEP;
+        trial_run(&t, &r);
+        for (size_t bin = 0; bin < r.bin_count; bin++)
+            printf("%u,%u,%llu,%.1f,%.0f,%d\n", nodes, t.rate,
+                   (unsigned long long)t.wire_bytes_per_us,
+                   (double)(bin * TRIAL_BIN_US) / (double)S, r.bins[bin], r.perturbed[bin]);
+        fflush(stdout);
+        trial_result_done(&r);
+    }
+}
+
+/* ---- the command */
+
+#define SCALE_COLUMNS                                                                              \
+    "design,nodes,levels,round_trip_us,longest_ring_us,stable_mean_us,stable_p99_us,"              \
+    "unacked_mean_bytes,unacked_p99_bytes,rate,least_throughput"
+#define PERTURB_COLUMNS                                                                            \
+    "design,nodes,perturbation,victim,rate,throughput_without,throughput_with,"                    \
+    "least_throughput_with,cost_percent,p99_without_us,p99_with_us,p99_ratio,max_with_us,"         \
+    "stable_mean_us,unacked_max_bytes,window_bytes,expelled"
+
+static const struct section {
+    const char *name;
+    void (*print)(uint32_t nodes);
+    const char *columns;
+} sections[] = {
+    {"scale", scale, SCALE_COLUMNS},
+    {"scale-linear", scale_linear, SCALE_COLUMNS},
+    {"perturb", perturb, PERTURB_COLUMNS},
+    {"perturb-linear", perturb_linear, PERTURB_COLUMNS},
+    {"above", above,
+     "nodes,rate,wire_bytes_per_us,throughput_without,throughput_with,throughput_asleep,"
+     "throughput_between,cv_without,cv_between,cv_between_but_first,unacked_max_bytes,window_bytes,"
+     "expelled"},
+    {"course", course, "nodes,rate,wire_bytes_per_us,at_s,throughput,asleep"},
+};
+#define SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
 int main(int argc, char **argv)
 {
-    uint64_t seeds = argc == 3 ? strtoull(argv[2], NULL, 10) : 1;
-    if (argc == 2 && strcmp(argv[1], "scale") == 0)
-        scale();
-    else if ((argc == 2 || argc == 3) && strcmp(argv[1], "perturb") == 0)
-        perturb(seeds);
-    else if (argc == 2 && strcmp(argv[1], "above") == 0)
-        above();
-    else {
-        fprintf(stderr, "usage: qsmfigures scale|perturb [SEEDS]|above\n");
-        return 2;
+    for (size_t i = 0; i < SECTIONS; i++) {
+        if (argc < 3 || strcmp(argv[1], sections[i].name) != 0)
+            continue;
+        puts(sections[i].columns);
+        for (int k = 2; k < argc; k++)
+            sections[i].print((uint32_t)strtoul(argv[k], NULL, 10));
+        return 0;
     }
-    return 0;
+    fprintf(stderr, "usage: qsmfigures SECTION NODES...\nsections:");
+    for (size_t i = 0; i < SECTIONS; i++)
+        fprintf(stderr, " %s", sections[i].name);
+    fprintf(stderr, "\n");
+    return 2;
 }

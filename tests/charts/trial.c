@@ -7,7 +7,7 @@
 #include "daemon/core/wire_token.h"
 #include "sim.h"
 
-#define WARM_UP_US (2 * SIM_S)
+#define WARM_UP_US (500 * SIM_MS)
 #define COOL_DOWN_US SIM_S
 #define LOOK_EVERY_US SIM_MS
 #define FILL_EVERY_US 200u /* an unlimited sender looks for room so often */
