@@ -81,6 +81,11 @@ measure() { # group
 
 undisturbed() {
     stream_start undisturbed "$count" "$rate"
+    sleep 2
+    window=$(ctl sender --json regions | tr ',{}' '\n\n\n' | sed -n 's/.*"window_bytes": *\([0-9]*\).*/\1/p' |
+        head -n 1)
+    check "region perturbed: what is sent in 0.5 s fits half of the window (of ${window:-0} bytes)" \
+        test $((rate * bytes)) -le "${window:-0}"
     check "region perturbed: undisturbed, all is complete, in order and stable" stream_end undisturbed
     measure undisturbed
 }
@@ -105,6 +110,7 @@ perturbed() { # group command
     check "region perturbed: $group, nobody is expelled" test "$(who_is_there)" = "$before"
 }
 
+window=0
 declare -A rates=() p50=() p99=()
 region_begin "${RECEIVERS:-24}"
 deaf_table
