@@ -17,7 +17,7 @@ fi
 
 rate=${RATE:-1000}
 count=$((rate * ${DURATION:-25}))
-victim=r7
+victim=r4
 
 sleep_half_a_second() {
     while sleep 4.5; do
