@@ -70,6 +70,7 @@ dropped() { # by the kernel, for want of backlog
     say $sum
 }
 
+tokens=$(sum_counter tokens_sent "${receivers[@]}")
 drops=$(dropped)
 stream_start large "$count" "${RATE:-0}"
 before=$(daemons_cpu "${receivers[@]}")
@@ -88,6 +89,7 @@ say "  $(slowest large "${receivers[@]}") messages/s at the slowest; processors:
 say "  a message takes $(per_message "$(busy_ms)") us of the processors, of it the sender's qsmd" \
     "$(per_message $((after_sender - before_sender))) us, the ${#receivers[@]} receivers'" \
     "$(per_message $((after - before))) us; the rest is applications and what the kernel does by itself"
+say "  $(($(sum_counter tokens_sent "${receivers[@]}") - tokens)) hops of tokens in all rings meanwhile"
 say "  backlog of ${QSM_BACKLOG:-the machine}: $(($(dropped) - drops)) dropped"
 say "  packets lost: $(sum_counter packets_lost "${receivers[@]}"), repairs sent" \
     "$(sum_counter repairs_sent "${hosts[@]}"); what paced it: $slow, window_full" \
