@@ -2,7 +2,7 @@
 # region_perturb.sh: one of 24 receivers is perturbed as in section 5.1 of the paper: its daemon sleeps
 # 0.5 s in every 5 s, or hears nothing for 10 ms in every second. The others hardly notice: they keep
 # their throughput and at most twice their latency, and nobody is expelled.
-#   RATE=n        messages a second (default 1000: the processors are not saturated, and what is sent
+#   RATE=n        messages a second (default 500: two processors are not saturated, and what is sent
 #                 in 0.5 s fits half of the window)
 #   DURATION=n    seconds of each of three streams (default 25)
 #   RECEIVERS=n   default 24
@@ -15,7 +15,7 @@ if [[ $net == lo ]]; then
     exit 1
 fi
 
-rate=${RATE:-1000}
+rate=${RATE:-500}
 count=$((rate * ${DURATION:-25}))
 victim=r4
 
