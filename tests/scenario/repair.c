@@ -1,4 +1,5 @@
 /* Scenarios: what is lost comes back, from whom, and what it costs when nothing is lost. */
+#include <stdlib.h>
 #include "story.h"
 #include "suites.h"
 
@@ -157,6 +158,65 @@ START_TEST(a_large_message_survives_the_loss_of_a_fragment)
 }
 END_TEST
 
+/* A stream to 24 receivers, and how late each message was that waited for nothing but itself: what
+ * is lost holds up those behind it, and all come at once. */
+enum { STREAM_HOSTS = 25, STREAM_MESSAGES = 2500, STREAM_GAP_US = 2000 };
+struct stream {
+    struct sim *sim;
+    uint64_t sent_us[STREAM_MESSAGES + 1], came_us[STREAM_HOSTS];
+    uint64_t late_us[STREAM_HOSTS * STREAM_MESSAGES];
+    uint32_t late_count;
+};
+
+static void on_stream(void *ctx, const struct host *h, const struct delivery *d)
+{
+    struct stream *s = ctx;
+    if (s->came_us[h->index] != s->sim->now_us)
+        s->late_us[s->late_count++] = s->sim->now_us - s->sent_us[d->number];
+    s->came_us[h->index] = s->sim->now_us;
+}
+
+static int falling(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x > y ? -1 : x < y;
+}
+
+START_TEST(one_percent_of_loss_at_24_receivers_is_made_good_soon_and_by_peers)
+{
+    static struct stream s;
+    struct story *st = story_new(STREAM_HOSTS, 1);
+    for (uint32_t i = 0; i < STREAM_HOSTS; i++)
+        story_join(st, i, 0);
+    story_sender(st, 0, 0);
+    story_settle(st);
+    s = (struct stream){.sim = st->sim};
+    st->sim->on_deliver = on_stream;
+    st->sim->look_ctx = &s;
+    st->sim->net.loss = 0.01;
+    for (uint32_t i = 1; i <= STREAM_MESSAGES; i++) {
+        s.sent_us[i] = st->sim->now_us;
+        story_send(st, 0, 0, 1000);
+        story_run(st, STREAM_GAP_US);
+    }
+    story_settle(st);
+    uint64_t repaired = 0, by_sender = 0, repairs = 0;
+    for (uint32_t i = 0; i < STREAM_HOSTS; i++) {
+        const struct node_stats *n = story_stats(st, i);
+        repaired += n->repairs_from_cachers + n->repairs_from_holders + n->repairs_from_sender;
+        by_sender += n->repairs_from_sender;
+        repairs += n->repairs_sent;
+    }
+    ck_assert_uint_gt(repaired, STREAM_MESSAGES * 24 / 200);
+    ck_assert_uint_le(by_sender * 20, repaired);
+    ck_assert_uint_le(repairs * 10, repaired * 13);
+    qsort(s.late_us, s.late_count, sizeof(s.late_us[0]), falling);
+    ck_assert_uint_lt(s.late_us[repaired / 100], 20 * SIM_MS); /* p99 of the repaired, at most */
+    st->sim->counts.lost = 0; /* no story has losses that it did not ask for */
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_repair(void)
 {
     Suite *s = suite_create("repair");
@@ -170,6 +230,7 @@ Suite *suite_repair(void)
     tcase_add_test(t, a_quiet_ring_sends_no_tokens);
     tcase_add_test(t, a_lost_token_is_made_anew_and_proves_nothing);
     tcase_add_test(t, a_large_message_survives_the_loss_of_a_fragment);
+    tcase_add_test(t, one_percent_of_loss_at_24_receivers_is_made_good_soon_and_by_peers);
     suite_add_tcase(s, t);
     return s;
 }

@@ -1,8 +1,9 @@
 #!/bin/bash
-# kills.sh: daemons killed with -9 at random moments and in the middle of view changes, while clients
-# on every host send, short and long messages, to groups that make several regions, and some is lost
-# everywhere. The checker that reads the simulator's traces finds every promise kept in those of all
-# the daemons, of every life, and that all came to an end once the killing stopped.
+# kills.sh: daemons killed with -9 at random moments and in the middle of view changes, now and then
+# one that stands still for a while, while clients on every host send, short and long messages, to
+# groups that make several regions, and some is lost everywhere. The checker that reads the
+# simulator's traces finds every promise kept in those of all the daemons, of every life, and that all
+# came to an end once the killing stopped.
 #   ROUNDS=n    clusters, each with a seed of its own (default 10)
 #   KILLS=n     of qsmd in each (default 24); qsm-cmsd is killed as well, now and then
 #   CHANGES=n   how many kills must have struck in a view change, all together (default 50)
@@ -23,13 +24,13 @@ kills=${KILLS:-24}
 changes=${CHANGES:-50}
 rate=${RATE:-$((sanitized ? 20 : 60))}
 loss=${LOSS:-2}
-calm=$((sanitized ? 60 : 30)) # seconds in which all must converge
+calm=60 # seconds in which all must converge
 flow=$BUILD/tests/bench/flow
 TRACE=1
 members=(n1 n2 n3 n4 n5 n6 n7 n8)
 declare -A dead=()
 ring_size=0
-struck=0 cms_struck=0 in_changes=0 all_struck=0 all_cms_struck=0
+struck=0 cms_struck=0 paused=0 in_changes=0 all_struck=0 all_cms_struck=0
 
 # ---- the cluster
 
@@ -106,11 +107,28 @@ strike_cms() {
     cms_start "ring_size = $ring_size"
 }
 
+# A host that stands still, sometimes for so long that it is expelled, and goes on.
+pause() { # host
+    local which=${pid[$1]}
+    kill -STOP "$which"
+    paused=$((paused + 1))
+    {
+        sleep "$((RANDOM % 5)).$((RANDOM % 10))"
+        kill -CONT "$which" 2>/dev/null
+    } &
+    host_pid[pause-$1]=$!
+}
+
 # Makes a view change, and kills somebody as soon as a member was asked to take part in it.
 strike_in_change() { # victim
-    local watched other
-    # shellcheck disable=SC2046 # a list of hosts
-    watched=$(one_of $(alive | grep -vx "$1"))
+    local watched other slow=
+    # shellcheck disable=SC2046 # lists of hosts
+    {
+        watched=$(one_of $(alive | grep -vx "$1"))
+        # In half of them somebody is slow to vote, or everything would be over in 3 ms.
+        ((RANDOM % 2)) || slow=$(one_of $(alive | grep -vx -e "$1" -e "$watched"))
+    }
+    [[ -z $slow ]] || kill -STOP "${pid[$slow]}"
     exec 9< <(exec tail -n 0 -f --pid=$$ "$work/$watched.trace" | grep --line-buffered -m 1 ' prep ')
     other=$(one_of "${!dead[@]}" join)
     if [[ $other == join ]]; then
@@ -122,6 +140,7 @@ strike_in_change() { # victim
     exec 9<&-
     ((RANDOM % 3)) || nap 20
     strike "$1"
+    [[ -z $slow ]] || kill -CONT "${pid[$slow]}"
 }
 
 rage() {
@@ -130,6 +149,8 @@ rage() {
         nap 600
         # shellcheck disable=SC2046
         victim=$(one_of $(alive))
+        # shellcheck disable=SC2046
+        ((RANDOM % 5)) || pause "$(one_of $(alive))"
         case $((RANDOM % 10)) in
         0) strike_cms ;;
         1 | 2 | 3) strike "$victim" ;;
@@ -173,6 +194,9 @@ look() {
 # Lets all come back and settle; from then on the checker holds them to it.
 calm_down() {
     local name
+    for name in "${!host_pid[@]}"; do
+        [[ $name != pause-* ]] || wait "${host_pid[$name]}"
+    done
     for name in "${!dead[@]}"; do
         revive "$name"
     done
@@ -190,18 +214,17 @@ calm_down() {
         END { printf "%.0f test finish\n", t + 1 }' >"$work/end.trace"
 }
 
-# How many crashes struck while an epoch was made: from its first PREP to its last view, or to the
-# next epoch's when it came to nothing.
+# How many crashes struck while an epoch was made: from its first PREP to when it was in the log.
 count_in_changes() {
-    grep -h -E '^[0-9]+ [^ ]+ (prep|view|crash)( |$)' "$work"/*.trace | sort -n -k 1,1 | awk '
+    grep -h -E '^[0-9]+ [^ ]+ (prep|epoch|crash)( |$)' "$work"/*.trace | sort -n -k 1,1 | awk '
         { split("", v); for (i = 4; i <= NF; i++) { split($i, kv, "="); v[kv[1]] = kv[2] } }
-        $3 == "prep" && !(v["e"] in from) { from[v["e"]] = $1; to[v["e"]] = $1 }
-        $3 == "view" { to[v["ep"]] = $1 }
+        $3 == "prep" && !(v["e"] in from) { from[v["e"]] = $1 }
+        $3 == "epoch" { to[v["ep"]] = $1 }
         $3 == "crash" { at[++n] = $1 }
         END {
             for (i = 1; i <= n; i++) {
                 hit = 0
-                for (e in from) if (from[e] <= at[i] && at[i] <= to[e]) hit = 1
+                for (e in from) if (e in to && from[e] <= at[i] && at[i] <= to[e]) hit = 1
                 sum += hit
             }
             print sum + 0
@@ -220,10 +243,10 @@ stop_clients() {
 round() { # number
     local name=$1 in_change
     RANDOM=$SEED
-    struck=0 cms_struck=0
+    struck=0 cms_struck=0 paused=0
     begin
     rage
-    check "kills: all converge after $struck kills, $cms_struck of qsm-cmsd (SEED=$SEED, rings of $ring_size)" calm_down
+    check "kills: all converge after $struck kills, $cms_struck of qsm-cmsd, $paused pauses (SEED=$SEED, rings of $ring_size)" calm_down
     in_change=$(count_in_changes)
     stop_clients
     check "kills: the daemons end well" daemons_end_well
@@ -234,6 +257,9 @@ round() { # number
     all_cms_struck=$((all_cms_struck + cms_struck))
     say "$(cat "$work"/*.live | awk '/flushed/ { got += $2; sent += $4 }
         END { print got + 0 " messages received of " sent + 0 " sent" }')"
+    say "expelled: $(awk '$3 == "expel" { n[$5]++ } END { for (w in n) printf "%d %s, ", n[w], w }' \
+        "$work/cms.trace")attempts that needed another: $(
+        grep -h -o ' prep .*' "$work"/*.trace | grep -v 'a=1$' | sort -u | wc -l)"
     cluster_remove
 }
 

@@ -34,7 +34,7 @@ region_begin() { # receivers [line of qsmd's configuration…]
     done
     host_add sender "${receivers[@]}"
     neighbours_known
-    cms_start
+    cms_start "debug { trace = \"$work/cms.trace\" }"
     qsmd_start_all "$@"
 }
 
@@ -56,21 +56,21 @@ stream_start() { # group messages rate
 # Everything in order at every receiver, and stable: flow says so by its exit code.
 stream_end() { # group
     local name good=0
-    wait "${host_pid[stream]}" || {
-        cat "$work/sender.$1.error"
-        good=1
-    }
+    wait "${host_pid[stream]}" || good=1
     unset 'host_pid[stream]'
     for name in "${receivers[@]}"; do
         ((good == 0)) || kill "${host_pid[$name]}" 2>/dev/null
-        wait "${host_pid[$name]}" || {
-            cat "$work/$name.$1.error"
-            good=1
-        }
+        wait "${host_pid[$name]}" || good=1
         unset "host_pid[$name]"
     done
     after_cpu=$(head -n 1 /proc/stat)
+    ((good == 0)) || cat "$work"/*."$1".error | sort | uniq -c | sort -n -r | head -n 10
     return $good
+}
+
+# The CMS gave up nobody.
+nobody_expelled() {
+    ! grep ' expel ' "$work/cms.trace" | cut -d ' ' -f 2- | head -n 10 | grep .
 }
 
 # How busy the machine's processors were from the stream's start to its end, in percent.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # region_loss.sh: 1 % of all datagrams lost at every one of 24 receivers, on each of the three ports.
 # Repairs come from peers, little more is sent again than was lost, and soon.
-#   RATE=n        messages a second (default 1000: the processors are not saturated)
+#   RATE=n        messages a second (default 500: two processors are not saturated)
 #   DURATION=n    seconds (default 30)
 #   RECEIVERS=n   default 24
 set -u
@@ -13,7 +13,7 @@ if [[ $net == lo ]]; then
     exit 1
 fi
 
-rate=${RATE:-1000}
+rate=${RATE:-500}
 count=$((rate * ${DURATION:-30}))
 
 # Bytes of repairs that leave a host, on the wire.
