@@ -287,6 +287,7 @@ void info_watch(struct session *s)
         uint64_t value, max;
     } watched[WATCHED_MAX] = {
         {"store_bytes", n->store_bytes, n->store_bytes_max},
+        {"relay_acks", n->relay_acks, n->relay_acks_max},
         {"reassembly_bytes", n->reassembly_bytes, n->reassembly_bytes_max},
         {"held_packets", n->held_packets, n->held_packets_max},
         {"repair_queue", n->repair_queue, n->repair_queue_max},

@@ -92,7 +92,7 @@ struct session_gauges {
 #undef X
 };
 
-#define WATCHED_MAX 6
+#define WATCHED_MAX 7
 
 /* Memory for one unpacked or built message, given back as a whole. */
 struct arena_chunk {

@@ -202,7 +202,7 @@ struct host {
     uint64_t drop_phase_us; /* drops all that comes for 10 ms in every 1 s from here on; 0: not */
     uint64_t burst_until_us;
     /* S12: when gauges are looked at next, and the highest so far */
-    uint64_t gauges_us, peaks[4];
+    uint64_t gauges_us, peaks[5];
     /* the link */
     struct link *link;
     uint64_t exiled_until_us; /* the CMS can't be reached, other hosts can */

@@ -234,6 +234,7 @@ static void watch_gauges(struct host *h)
         uint64_t value, max;
     } gauges[] = {
         {"store_bytes", st->store_bytes, st->store_bytes_max},
+        {"relay_acks", st->relay_acks, st->relay_acks_max},
         {"reassembly_bytes", st->reassembly_bytes, st->reassembly_bytes_max},
         {"held_packets", st->held_packets, st->held_packets_max},
         {"repair_queue", st->repair_queue, st->repair_queue_max},
