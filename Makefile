@@ -11,7 +11,7 @@
 #   make bench OUT=FILE SECTIONS=…   how fast it is here: a table, and as CSV in FILE (under 5 minutes);
 #                        or some of: idle flow calls token join sim
 #   make charts          what QSM costs as a region grows, simulated: docs/scaling.md, its charts and
-#                        figures, and a word on each claim (5 minutes)
+#                        figures, and a word on each claim (5 minutes of 2 cores)
 #   make install         DESTDIR= PREFIX=/usr/local
 #   make deps            the Debian packages that are missing
 #
