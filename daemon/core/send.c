@@ -475,9 +475,11 @@ static void release(struct channel_out *ch)
 static void stable_to(struct channel_out *ch, uint64_t stable)
 {
     struct send *s = ch->send;
+    uint64_t bytes = 0;
     while (ch->stable < stable) {
         const struct packet *p = store_find(&ch->store, ++ch->stable);
         assert(p != NULL && p->body != NULL);
+        bytes += p->body->size;
         if (!ranges_contain(&ch->ahead, ch->stable)) {
             ch->inflight_bytes -= p->body->size;
         }
@@ -492,6 +494,7 @@ static void stable_to(struct channel_out *ch, uint64_t stable)
         }
     }
     ranges_remove(&ch->ahead, 0, ch->stable);
+    flight_acked(&ch->flight, ch->stable, bytes, send_window(ch), s->ctx->now_us);
     reconsider(s);
     struct channel_out *other, *next;
     HASH_ITER (hh, s->channels, other, next) {

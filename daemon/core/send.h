@@ -6,6 +6,7 @@
 #define QSM_SEND_H
 
 #include "context.h"
+#include "flight.h"
 #include "group.h"
 #include "pace.h"
 #include "peer.h"
@@ -40,6 +41,7 @@ struct channel_out {
     uint32_t active;     /* senders that share the region, as told; 0: not told yet */
     struct ranges ahead; /* above stable, and all members have them: in flight no more */
     uint64_t inflight_bytes, unreleased_bytes;
+    struct flight flight;  /* what may be in flight, as the ACKs teach it */
     bool paused;           /* in the scope of a view change: nothing more is built */
     bool wanted;           /* some group goes on to send into it (member, while it tells the CMS) */
     bool claimed;          /* a feed with a lower ticket waits for room here */
@@ -100,7 +102,7 @@ void send_settle(struct send *s, struct group *g);
 /* The region's view is over: drops the channel into it, and unlinks the groups. */
 void send_close(struct send *s, uint32_t rid);
 
-/* Bytes that may be in flight into the channel's region now. */
+/* Bytes that may be in flight into the channel's region at most. */
 uint64_t send_window(const struct channel_out *ch);
 
 /* What a leader says of a channel. */

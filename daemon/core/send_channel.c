@@ -28,10 +28,17 @@ static uint64_t at_least_one(const struct channel_out *ch, uint64_t bytes)
 
 /* In flight at most a quarter of the least receive buffer divided by the active senders; a new
  * sender starts with one datagram (DESIGN section 5, Flow). */
-static uint64_t inflight_max(const struct channel_out *ch)
+static uint64_t inflight_share(const struct channel_out *ch)
 {
     return ch->active == 0 ? datagram_bytes(ch)
                            : at_least_one(ch, ch->view->rcvbuf_bytes / 4 / ch->active);
+}
+
+/* And no more than the receivers have shown that they take in time. */
+static uint64_t inflight_max(const struct channel_out *ch)
+{
+    uint64_t share = inflight_share(ch);
+    return share < ch->flight.window ? share : ch->flight.window;
 }
 
 static uint64_t window_max(const struct channel_out *ch)
@@ -43,7 +50,7 @@ static uint64_t window_max(const struct channel_out *ch)
 
 uint64_t send_window(const struct channel_out *ch)
 {
-    return inflight_max(ch) < window_max(ch) ? inflight_max(ch) : window_max(ch);
+    return inflight_share(ch) < window_max(ch) ? inflight_share(ch) : window_max(ch);
 }
 
 bool send_channel_has_room(const struct channel_out *ch)
@@ -123,6 +130,7 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     ch->tx = 1;
     ch->ask_after_us = ASK_FIRST_US;
     store_init(&ch->store);
+    flight_init(&ch->flight);
     ranges_init(&ch->ahead);
     ch->groups = context_alloc(v->group_count, sizeof(struct group *));
     ch->started = context_alloc((v->group_count + 7) / 8, 1);
@@ -325,6 +333,7 @@ void send_channel_seal(struct channel_out *ch)
     ch->draft = (struct packet){0};
     ch->open = NULL;
     ch->inflight_bytes += ch->open_used;
+    flight_sent(&ch->flight, ch->last, c->now_us);
     pace_spend(&ch->pace, ch->open_used, c->now_us);
     ch->unreleased_bytes += ch->open_used;
     c->stats.unreleased_bytes += ch->open_used;

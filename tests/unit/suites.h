@@ -15,6 +15,7 @@
     X(frame)                                                                                       \
     X(group)                                                                                       \
     X(journal)                                                                                     \
+    X(flight)                                                                                      \
     X(load)                                                                                        \
     X(pace)                                                                                        \
     X(parts)                                                                                       \
