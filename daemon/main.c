@@ -220,6 +220,8 @@ int main(int argc, char **argv)
         conf_dump_qsmd(stdout, &self.conf);
     else if (action == OPTIONS_RUN)
         status = run(&self);
+    if (action == OPTIONS_DUMP && !options_printed(&program))
+        status = EXIT_FAILURE;
     conf_done_qsmd(&self.conf);
     return status;
 }

@@ -126,6 +126,33 @@ latest() {
     check "commands: --policy stop is wrong usage" ends 2 ctl h1 sub in --policy stop
 }
 
+without_input() {
+    "$@" <&-
+}
+
+without_output() {
+    "$@" >&-
+}
+
+to_full_disk() {
+    "$@" >/dev/full
+}
+
+closed_descriptors() {
+    local begun
+    check "commands: a closed standard input is an error" ends 1 without_input ctl h1 pub in -l -W 10
+    check "commands: a closed standard output is one" ends 1 without_output ctl h1 status
+    begun=$(counter h1 subscriptions_begun)
+    "$BUILD/qsmctl" -s "$work/h1.sock" sub in -n 1 <&- >&- 2>"$work/got.err" &
+    host_pid[sub]=$!
+    within 20 subscribed_more_than "$begun"
+    ctl h1 pub in nowhere
+    check "commands: sub ends with an error where it can't print" eval '! heard'
+    check "commands: and says why" grep -q 'standard output: Bad file descriptor' "$work/got.err"
+    check "commands: a configuration dumped to a full disk is an error" \
+        ends 1 to_full_disk "$BUILD/qsmd" -c "$work/h1.conf" --dump-config
+}
+
 time_and_ends() {
     check "commands: -W ends sub with 27" ends 27 ctl h1 sub quiet -W 0.3
     check "commands: -W ends groups --wait with 27" ends 27 ctl h1 groups quiet --wait 7 -W 0.3
@@ -157,6 +184,7 @@ check "commands: the host is admitted when a CMS comes" within 10 admitted h1
 usage_errors
 in_and_out
 latest
+closed_descriptors
 time_and_ends
 cluster_end commands
 ((failures == 0))
