@@ -88,6 +88,7 @@ static void make_session(struct daemon *d)
         .groups_per_client = d->conf.client_groups_per_client,
         .grant_bytes = d->conf.client_grant_bytes,
         .grant_bytes_all = d->conf.client_grant_bytes_all,
+        .host = d->name,
         .version = QSM_VERSION,
         .trace = d->trace != NULL,
         .shell_counters = counters_of_shell,

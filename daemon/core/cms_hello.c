@@ -5,11 +5,14 @@
 #include "cms_mem.h"
 #include "wire_data.h"
 
+#define TEXT(x) #x
+#define TEXT_OF(x) TEXT(x)
 #define GRAVES_MAX 4096
 #define GRAVE_US 600000000  /* an expulsion counts so long */
 #define REJOIN_WAIT_MS 5000 /* after the second; doubles */
 #define REJOIN_WAIT_MAX_MS 300000
 
+/* reason: static. */
 static void refuse(struct cms *c, struct cms_link *l, const char *reason)
 {
     char *copy = mem_string(reason);
@@ -19,7 +22,7 @@ static void refuse(struct cms *c, struct cms_link *l, const char *reason)
     m.what_case = QSM__CMS_TO_NODE__WHAT_REFUSED;
     m.refused = &refused;
     link_send(&c->links, l, &m);
-    link_close(&c->links, l, "it is refused");
+    link_close(&c->links, l, reason);
     free(copy);
 }
 
@@ -197,13 +200,11 @@ static void admit(struct cms *c, struct cms_link *l, uint64_t now_us)
 void hello_admitted(struct cms *c, struct cms_link *l, uint32_t node, uint64_t now_us)
 {
     struct cms_node *n = state_node(&c->state, node);
-    char reason[100];
     l->admitting = false;
     if (l->closing != NULL)
         return;
     if (n == NULL) {
-        snprintf(reason, sizeof reason, "there are nodes_max (%d) nodes already", CMS_NODES_MAX);
-        refuse(c, l, reason);
+        refuse(c, l, "there are nodes_max (" TEXT_OF(CMS_NODES_MAX) ") nodes already");
         return;
     }
     if (n->expelling)

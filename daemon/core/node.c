@@ -412,6 +412,11 @@ bool node_link_reset(struct node *n)
     return reset;
 }
 
+const char *node_refusal(const struct node *n)
+{
+    return n->member.refusal;
+}
+
 /* ---- groups */
 
 int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us, uint32_t *ret_group)

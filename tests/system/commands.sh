@@ -66,6 +66,7 @@ usage_errors() {
 
 without_cms() {
     check "commands: status says that no CMS has admitted the host" within 5 ends 4 ctl h1 status
+    check "commands: and the host's name all the same" test "$(fact h1 host)" = h1
     check "commands: so does join" ends 4 ctl h1 join g -W 0.5
     check "commands: and sub" ends 4 ctl h1 sub g -W 0.5
     check "commands: and says it in words" said 'no CMS has admitted this host'
@@ -174,8 +175,21 @@ time_and_ends() {
     unset "pid[h1]"
 }
 
+cms_fact() { # pattern
+    ctl h2 status | grep -q "^cms .*$1"
+}
+
+# A host that has another cluster in its configuration by mistake.
+refusal() {
+    qsmd_start h2 'cluster = "elsewhere"'
+    check "commands: status says why the CMS refuses the host" \
+        within 10 cms_fact 'refuses this host .*: the node belongs to another cluster'
+    check "commands: so does the log" grep -q 'ended: the node belongs to another cluster' "$work/h2.log"
+    check "commands: and that of the CMS" grep -q 'closed: the node belongs to another cluster' "$work/cms.log"
+}
+
 cluster_begin
-host_add h1
+host_add h1 h2
 qsmd_start h1
 within 10 test -S "$work/h1.sock"
 without_cms
@@ -184,6 +198,7 @@ check "commands: the host is admitted when a CMS comes" within 10 admitted h1
 usage_errors
 in_and_out
 latest
+refusal
 closed_descriptors
 time_and_ends
 cluster_end commands
