@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "clock.h"
 #include "conf.h"
+#include "core/name.h"
 #include "log.h"
 #include "loop.h"
 #include "options.h"
@@ -73,8 +74,10 @@ static void name_host(struct daemon *d)
 {
     snprintf(d->name, sizeof(d->name), "%s", d->conf.name);
     if (!d->name[0] && gethostname(d->name, sizeof(d->name) - 1) < 0)
-        strcpy(d->name, "localhost");
+        d->name[0] = '\0';
     d->name[sizeof(d->name) - 1] = '\0';
+    if (!name_valid(d->name))
+        strcpy(d->name, "localhost");
 }
 
 static void make_session(struct daemon *d)

@@ -3,6 +3,7 @@
 
 #include "cms_core.h"
 #include "cms_mem.h"
+#include "name.h"
 #include "wire_data.h"
 
 #define TEXT(x) #x
@@ -245,8 +246,8 @@ static const char *unacceptable(const struct cms *c, const Qsm__Hello *m)
         return "the node belongs to another cluster";
     if (m->wire_min > CMS_WIRE_VERSION || m->wire_max < CMS_WIRE_VERSION)
         return "no common wire version: the cluster speaks version 1";
-    if (strlen(m->name) > CMS_NAME_MAX)
-        return "name: at most 255 bytes";
+    if (!name_valid(m->name))
+        return "name: not 1 to 255 bytes of printable UTF-8 without spaces";
     if (m->address == 0)
         return "address: missing";
     if (m->datagram_bytes < WIRE_DATAGRAM_MIN || m->datagram_bytes > WIRE_DATAGRAM_MAX)
