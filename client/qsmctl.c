@@ -107,7 +107,11 @@ int ctl_connect(struct ctl *ctl, const struct qsm_callbacks *callbacks)
     if (!path || !*path)
         path = QSM_SOCKET_DEFAULT;
     fprintf(stderr, "qsmctl: %s: %s\n", path,
-            error == -ENOTCONN ? "the daemon closed the connection" : strerror(-error));
+            error == -ENOTCONN ? "the daemon closed the connection"
+            : error == -EDQUOT
+                ? "the daemon refuses more connections of one user (connections_per_uid)"
+            : error == -EUSERS ? "the daemon refuses more connections (clients_max)"
+                               : strerror(-error));
     return EXIT_UNREACHABLE;
 }
 

@@ -181,11 +181,21 @@ cms_fact() { # pattern
 
 # A host that has another cluster in its configuration by mistake.
 refusal() {
-    qsmd_start h2 'cluster = "elsewhere"'
+    local i
+    qsmd_start h2 'cluster = "elsewhere"' 'client { connections_per_uid = 2 }'
     check "commands: status says why the CMS refuses the host" \
         within 10 cms_fact 'refuses this host .*: the node belongs to another cluster'
     check "commands: so does the log" grep -q 'ended: the node belongs to another cluster' "$work/h2.log"
     check "commands: and that of the CMS" grep -q 'closed: the node belongs to another cluster' "$work/cms.log"
+    for i in 1 2; do
+        "$BUILD/qsmctl" -s "$work/h2.sock" sub g 2>/dev/null &
+        host_pid[sub$i]=$!
+    done
+    check "commands: a connection too many is refused" within 10 ends 3 ctl h2 status
+    check "commands: and the limit is named" said 'connections_per_uid'
+    kill "${host_pid[sub1]}" "${host_pid[sub2]}"
+    wait "${host_pid[sub1]}" "${host_pid[sub2]}"
+    unset "host_pid[sub1]" "host_pid[sub2]"
 }
 
 cluster_begin
