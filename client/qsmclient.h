@@ -78,7 +78,8 @@ struct qsm_callbacks {
 };
 
 /* Connects to the daemon at path (NULL: $QSM_SOCKET, else QSM_SOCKET_DEFAULT) and greets it within
- * timeout_ms. Callbacks are copied; any may be NULL. -ECONNREFUSED or -ENOENT: no daemon there. */
+ * timeout_ms. Callbacks are copied; any may be NULL. -ECONNREFUSED or -ENOENT: no daemon there; -EDQUOT or
+ * -EUSERS: it has connections_per_uid or clients_max connections already. */
 int qsm_connect(const char *path, const struct qsm_callbacks *callbacks, int timeout_ms,
                 struct qsm **ret_qsm);
 /* Closes and frees; messages accepted by qsm_send that did not reach the daemon are written first,

@@ -3,6 +3,7 @@
 #include "qsmctl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <locale.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static const struct command commands[] = {
     {"status", "", command_status, "this host: its node, its CMS, its epoch"},
@@ -105,7 +107,11 @@ int ctl_connect(struct ctl *ctl, const struct qsm_callbacks *callbacks)
     if (!path || !*path)
         path = QSM_SOCKET_DEFAULT;
     fprintf(stderr, "qsmctl: %s: %s\n", path,
-            error == -ENOTCONN ? "the daemon closed the connection" : strerror(-error));
+            error == -ENOTCONN ? "the daemon closed the connection"
+            : error == -EDQUOT
+                ? "the daemon refuses more connections of one user (connections_per_uid)"
+            : error == -EUSERS ? "the daemon refuses more connections (clients_max)"
+                               : strerror(-error));
     return EXIT_UNREACHABLE;
 }
 
@@ -184,6 +190,17 @@ bool ctl_stopped(void)
 
 /* ---- main */
 
+/* Where standard input, output or error is closed, the connection would take its number, and be
+ * read or written in its stead. /dev/null takes it, opened the other way round: to use it is an
+ * error. */
+static void fill_closed_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
 static const struct command *find_command(const char *name)
 {
     for (size_t i = 0; i < COMMANDS; i++) {
@@ -230,7 +247,9 @@ int main(int argc, char **argv)
 {
     struct ctl ctl = {0};
 
-    setlocale(LC_ALL, "");
+    fill_closed_descriptors();
+    /* Numbers are written as in C, whatever the language. */
+    setlocale(LC_CTYPE, "");
     int code = parse_options(&ctl, argc, argv);
     if (code >= 0)
         return code;

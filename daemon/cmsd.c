@@ -636,6 +636,8 @@ int main(int argc, char **argv)
         status = dump_state(&self);
     else if (action == OPTIONS_RUN)
         status = serve(&self);
+    if ((action == OPTIONS_DUMP || action == OPTIONS_STATE) && !options_printed(&program))
+        status = EXIT_FAILURE;
     conf_done_cmsd(&self.conf);
     return status;
 }

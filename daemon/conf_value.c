@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "conf.h"
+#include "core/name.h"
 
 #define MULTICAST_FIRST 0xe0000000u
 #define MULTICAST_LAST 0xefffffffu
@@ -157,9 +158,9 @@ static const char *parse_string(const struct conf_key *key, const char *text, vo
 /* A name that appears in traces and lists: no spaces. */
 static const char *parse_word(const struct conf_key *key, const char *text, void *field)
 {
-    if (strchr(text, ' ') != NULL)
-        return "holds a space";
-    return parse_string(key, text, field);
+    const char *why = strchr(text, ' ') != NULL ? "holds a space" : parse_string(key, text, field);
+
+    return why == NULL && text[0] != '\0' && !name_valid(text) ? "not printable UTF-8" : why;
 }
 
 static const char *parse_path(const struct conf_key *key, const char *text, void *field)

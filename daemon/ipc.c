@@ -263,6 +263,7 @@ static void welcome(struct ipc *ipc, int fd, uint64_t now_us)
     struct ucred who = {0};
     socklen_t length = sizeof(who);
     int error = 0, sndbuf = SNDBUF_BYTES;
+    uint8_t refusal[SESSION_REFUSAL_BYTES];
     struct peer *p;
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) < 0) {
@@ -276,6 +277,8 @@ static void welcome(struct ipc *ipc, int fd, uint64_t now_us)
     if (!p->client) {
         ipc->counters.refused++;
         log_debug("a client of uid %u, pid %d is refused: %s", who.uid, who.pid, strerror(-error));
+        size_t bytes = session_refusal(ipc->session, error, refusal, sizeof(refusal));
+        send(fd, refusal, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
         close(fd);
         free(p);
         return;

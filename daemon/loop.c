@@ -67,7 +67,7 @@ struct loop {
     unsigned busy_turns;
     uint64_t mtu_at_us;
     uint32_t refused_address; /* that could not be listened to, said once */
-    bool linked;              /* what was last told of the CMS */
+    bool linked, refused;     /* what was last told of the CMS */
     uint32_t node_id;
     uint64_t epoch;
     struct {
@@ -357,8 +357,11 @@ static void listen_to_region(struct loop *l)
 static void describe_cms(struct loop *l, char *out, size_t bytes)
 {
     const char *server = link_server(l->link);
+    const char *refusal = node_refusal(l->config.node);
 
-    if (l->linked && l->node_id != 0)
+    if (!l->linked && *refusal)
+        snprintf(out, bytes, "the CMS refuses this host (last tried %s): %s", server, refusal);
+    else if (l->linked && l->node_id != 0)
         snprintf(out, bytes, "node %" PRIu32 ", epoch %" PRIu64 ", CMS server %s", l->node_id,
                  l->epoch, server);
     else if (l->linked)
@@ -373,15 +376,16 @@ static void describe_cms(struct loop *l, char *out, size_t bytes)
 
 static void tell_status(struct loop *l)
 {
-    bool linked = node_linked(l->config.node);
+    bool linked = node_linked(l->config.node), refused = *node_refusal(l->config.node) != '\0';
     uint32_t id = node_id(l->config.node);
     uint64_t epoch = node_epoch(l->config.node);
-    char text[160];
+    char text[256];
 
-    if (linked == l->linked && id == l->node_id && epoch == l->epoch)
+    if (linked == l->linked && refused == l->refused && id == l->node_id && epoch == l->epoch)
         return;
-    bool only_epoch = linked == l->linked && id == l->node_id;
+    bool only_epoch = linked == l->linked && refused == l->refused && id == l->node_id;
     l->linked = linked;
+    l->refused = refused;
     l->node_id = id;
     l->epoch = epoch;
     describe_cms(l, text, sizeof(text));
@@ -559,7 +563,7 @@ void loop_facts(struct loop *l, void (*emit)(void *to, const char *name, const c
 {
     const struct qsmd_conf *conf = l->config.conf;
     struct in_addr address = {htonl(udp_address(l->config.udp))};
-    char text[160];
+    char text[256];
 
     describe_cms(l, text, sizeof(text));
     emit(to, "cms", text);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "clock.h"
 #include "conf.h"
+#include "core/name.h"
 #include "log.h"
 #include "loop.h"
 #include "options.h"
@@ -73,8 +74,10 @@ static void name_host(struct daemon *d)
 {
     snprintf(d->name, sizeof(d->name), "%s", d->conf.name);
     if (!d->name[0] && gethostname(d->name, sizeof(d->name) - 1) < 0)
-        strcpy(d->name, "localhost");
+        d->name[0] = '\0';
     d->name[sizeof(d->name) - 1] = '\0';
+    if (!name_valid(d->name))
+        strcpy(d->name, "localhost");
 }
 
 static void make_session(struct daemon *d)
@@ -88,6 +91,7 @@ static void make_session(struct daemon *d)
         .groups_per_client = d->conf.client_groups_per_client,
         .grant_bytes = d->conf.client_grant_bytes,
         .grant_bytes_all = d->conf.client_grant_bytes_all,
+        .host = d->name,
         .version = QSM_VERSION,
         .trace = d->trace != NULL,
         .shell_counters = counters_of_shell,
@@ -220,6 +224,8 @@ int main(int argc, char **argv)
         conf_dump_qsmd(stdout, &self.conf);
     else if (action == OPTIONS_RUN)
         status = run(&self);
+    if (action == OPTIONS_DUMP && !options_printed(&program))
+        status = EXIT_FAILURE;
     conf_done_qsmd(&self.conf);
     return status;
 }

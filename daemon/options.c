@@ -1,8 +1,12 @@
 /* options: see options.h. */
 #include "options.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #define DUMP_STATE 's' /* its place in the list is the last, as not both programs have it */
 
@@ -25,6 +29,17 @@ static void print_help(const struct options_program *program)
     puts("  -h, --help           prints this, and exits");
 }
 
+/* Where standard error is closed, the next file that is opened would get its number, and lines of
+ * the log: the CMS's mark of its journal, say. /dev/null takes it, opened the other way round: to
+ * use it is an error. */
+static void fill_closed_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
 enum options_action options_parse(int argc, char **argv, const struct options_program *program,
                                   const char **ret_path)
 {
@@ -40,6 +55,7 @@ enum options_action options_parse(int argc, char **argv, const struct options_pr
     enum options_action action = OPTIONS_RUN;
     int option;
 
+    fill_closed_descriptors();
     *ret_path = program->path;
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (option) {
@@ -71,4 +87,12 @@ enum options_action options_parse(int argc, char **argv, const struct options_pr
     fprintf(stderr, "%s: %s: there are no arguments, only options\n", program->name, argv[optind]);
     print_usage(stderr, program);
     return OPTIONS_WRONG;
+}
+
+bool options_printed(const struct options_program *program)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    fprintf(stderr, "%s: standard output: %s\n", program->name, strerror(errno));
+    return false;
 }

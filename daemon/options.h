@@ -20,8 +20,12 @@ struct options_program {
     bool has_dump_state; /* the option --dump-state */
 };
 
-/* What to do, and with which configuration. */
+/* What to do, and with which configuration. To be called before anything is opened: descriptors 0
+ * to 2 are in use afterwards. */
 enum options_action options_parse(int argc, char **argv, const struct options_program *program,
                                   const char **ret_path);
+
+/* Whether all that was printed has been written; false: not, and what is wrong is printed. */
+bool options_printed(const struct options_program *program);
 
 #endif

@@ -213,7 +213,7 @@ struct client *session_connect(struct session *s, uid_t uid, pid_t pid, uint64_t
     bool many = s->client_count >= s->config.clients_max;
     if (many || same >= s->config.connections_per_uid) {
         s->stats.clients_refused++;
-        *ret_error = many ? -EMFILE : -EDQUOT;
+        *ret_error = many ? -EUSERS : -EDQUOT;
         return NULL;
     }
     c = session_alloc(1, sizeof(*c));
@@ -230,6 +230,26 @@ struct client *session_connect(struct session *s, uid_t uid, pid_t pid, uint64_t
     s->client_count++;
     s->stats.clients_accepted++;
     return c;
+}
+
+size_t session_refusal(const struct session *s, int error, uint8_t *out, size_t room)
+{
+    char what[80];
+    Qsm__IpcError e = QSM__IPC_ERROR__INIT;
+    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
+
+    if (error == -EDQUOT)
+        snprintf(what, sizeof(what), "connections_per_uid is %u", s->config.connections_per_uid);
+    else
+        snprintf(what, sizeof(what), "clients_max is %u", s->config.clients_max);
+    e.error = error;
+    e.what = what;
+    m.what_case = QSM__TO_CLIENT__WHAT_ERROR;
+    m.error = &e;
+    size_t body = qsm__to_client__get_packed_size(&m);
+    assert(FRAME_HEAD_BYTES + body <= room);
+    frame_write_head(out, KIND_TO_CLIENT, 0, body);
+    return FRAME_HEAD_BYTES + qsm__to_client__pack(&m, out + FRAME_HEAD_BYTES);
 }
 
 void session_disconnect(struct session *s, struct client *c, uint64_t now_us)

@@ -43,9 +43,13 @@ void session_free(struct session *s); /* NULL is fine; clients must be gone */
 struct upcalls session_upcalls(struct session *s);
 void session_attach(struct session *s, struct node *node); /* not owned */
 
-/* A new connection. NULL and *ret_error (-EMFILE: clients_max, -EDQUOT: connections_per_uid). */
+/* A new connection. NULL and *ret_error (-EUSERS: clients_max, -EDQUOT: connections_per_uid). */
 struct client *session_connect(struct session *s, uid_t uid, pid_t pid, uint64_t now_us,
                                int *ret_error);
+/* What is written to a connection that was refused with such an error, before it is closed; its
+ * length. */
+#define SESSION_REFUSAL_BYTES 128
+size_t session_refusal(const struct session *s, int error, uint8_t *out, size_t room);
 /* The connection is gone: subscriptions end, feeds' accepted messages still go out. Frees c. */
 void session_disconnect(struct session *s, struct client *c, uint64_t now_us);
 

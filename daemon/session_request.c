@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/group.h"
+#include "core/name.h"
 
 /* ---- requests that wait */
 
@@ -244,7 +245,7 @@ int request_open(struct client *c, const Qsm__OpenGroups *m)
     if (error)
         return error;
     for (size_t i = 0; i < m->n_group; i++) {
-        if (group_name_valid(m->group[i]->name))
+        if (name_valid(m->group[i]->name))
             continue;
         out_result(c, m->request, -EINVAL,
                    "a group's name is 1 to 255 bytes of printable UTF-8 without spaces");
@@ -342,7 +343,7 @@ static size_t held_count(const struct session *s)
 int request_hold(struct client *c, const Qsm__Hold *m)
 {
     for (size_t i = 0; i < m->n_join; i++) {
-        if (group_name_valid(m->join[i]))
+        if (name_valid(m->join[i]))
             continue;
         out_result(c, m->request, -EINVAL,
                    "a group's name is 1 to 255 bytes of printable UTF-8 without spaces");

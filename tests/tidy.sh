@@ -31,7 +31,7 @@ programs  main cmsd
 shell     loop ipc session link udp journal trace
 protocol  node context peer group send recv ring rings recovery relay member vote
 protocol  cms flush suspect region
-parts     view store wire_data wire_token pull pace timer range buf load flight stats mark upcalls frame parts
+parts     view store wire_data wire_token pull pace timer range buf load flight name stats mark upcalls frame parts
 beside    log conf conf_value clock options
 '
 # Allowed includes inside a layer, without those of a module by its own parts. Headers that are the

@@ -3,13 +3,17 @@
 
 #include "cms_core.h"
 #include "cms_mem.h"
+#include "name.h"
 #include "wire_data.h"
 
+#define TEXT(x) #x
+#define TEXT_OF(x) TEXT(x)
 #define GRAVES_MAX 4096
 #define GRAVE_US 600000000  /* an expulsion counts so long */
 #define REJOIN_WAIT_MS 5000 /* after the second; doubles */
 #define REJOIN_WAIT_MAX_MS 300000
 
+/* reason: static. */
 static void refuse(struct cms *c, struct cms_link *l, const char *reason)
 {
     char *copy = mem_string(reason);
@@ -19,7 +23,7 @@ static void refuse(struct cms *c, struct cms_link *l, const char *reason)
     m.what_case = QSM__CMS_TO_NODE__WHAT_REFUSED;
     m.refused = &refused;
     link_send(&c->links, l, &m);
-    link_close(&c->links, l, "it is refused");
+    link_close(&c->links, l, reason);
     free(copy);
 }
 
@@ -197,13 +201,11 @@ static void admit(struct cms *c, struct cms_link *l, uint64_t now_us)
 void hello_admitted(struct cms *c, struct cms_link *l, uint32_t node, uint64_t now_us)
 {
     struct cms_node *n = state_node(&c->state, node);
-    char reason[100];
     l->admitting = false;
     if (l->closing != NULL)
         return;
     if (n == NULL) {
-        snprintf(reason, sizeof reason, "there are nodes_max (%d) nodes already", CMS_NODES_MAX);
-        refuse(c, l, reason);
+        refuse(c, l, "there are nodes_max (" TEXT_OF(CMS_NODES_MAX) ") nodes already");
         return;
     }
     if (n->expelling)
@@ -244,8 +246,8 @@ static const char *unacceptable(const struct cms *c, const Qsm__Hello *m)
         return "the node belongs to another cluster";
     if (m->wire_min > CMS_WIRE_VERSION || m->wire_max < CMS_WIRE_VERSION)
         return "no common wire version: the cluster speaks version 1";
-    if (strlen(m->name) > CMS_NAME_MAX)
-        return "name: at most 255 bytes";
+    if (!name_valid(m->name))
+        return "name: not 1 to 255 bytes of printable UTF-8 without spaces";
     if (m->address == 0)
         return "address: missing";
     if (m->datagram_bytes < WIRE_DATAGRAM_MIN || m->datagram_bytes > WIRE_DATAGRAM_MAX)

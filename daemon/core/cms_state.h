@@ -16,7 +16,6 @@ enum { CMS_RECV = 1, CMS_SEND = 2 };
 
 #define CMS_NODES_MAX 1000    /* nodes_max, and */
 #define CMS_GROUPS_MAX 100000 /* groups_max of qsm-cmsd(8) */
-#define CMS_NAME_MAX 255
 
 struct cms_link;
 struct cms_plan;

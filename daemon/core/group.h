@@ -114,7 +114,4 @@ bool group_units_stable(struct group *g, uint64_t unit);
 /* Least unit that is stable in all the regions that the group was sent to. */
 uint64_t group_least_stable(const struct group *g);
 
-/* Whether name is 1 to 255 bytes of printable UTF-8 without spaces. */
-bool group_name_valid(const char *name);
-
 #endif

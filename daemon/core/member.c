@@ -1,6 +1,7 @@
 /* member: the link to the CMS. */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "frame.h"
@@ -331,6 +332,7 @@ static void watch_due(void *ctx, uint64_t now_us)
 static void welcome(struct member *m, const Qsm__Welcome *w)
 {
     struct context *c = m->ctx;
+    m->refusal[0] = '\0';
     if (c->id != 0 && c->id != w->node_id) {
         member_expelled(m);
     }
@@ -506,6 +508,13 @@ void member_suspect(void *member, uint32_t node_id)
 
 /* ---- in */
 
+/* The link starts anew. */
+static void refused(struct member *m, const char *reason)
+{
+    snprintf(m->refusal, sizeof(m->refusal), "%s", reason);
+    m->reset = true;
+}
+
 static int dispatch(struct member *m, const Qsm__CmsToNode *msg)
 {
     switch (msg->what_case) {
@@ -529,10 +538,10 @@ static int dispatch(struct member *m, const Qsm__CmsToNode *msg)
         return 0;
     case QSM__CMS_TO_NODE__WHAT_EXPELLED:
         member_expelled(m);
-        m->reset = true;
+        refused(m, msg->expelled->reason);
         return 0;
     case QSM__CMS_TO_NODE__WHAT_REFUSED:
-        m->reset = true;
+        refused(m, msg->refused->reason);
         return 0;
     case QSM__CMS_TO_NODE__WHAT_PING:
         return 0;

@@ -49,7 +49,8 @@ struct member {
 
     struct region *regions;
     bool up, welcome, reset, stopping, said_bye;
-    bool expelled; /* and not admitted again */
+    bool expelled;     /* and not admitted again */
+    char refusal[128]; /* what the CMS said when it refused or expelled this node; "": it did not */
     uint64_t term;
     uint64_t incarnation, requests;
     uint8_t *in, *out;  /* bytes of the link */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "member.h"
+#include "name.h"
 
 struct installing {
     struct member *m;
@@ -180,7 +181,7 @@ static void install_peers(struct member *m, const Qsm__Install *in)
 static bool install_names(struct member *m, const Qsm__Install *in)
 {
     for (size_t i = 0; i < in->n_group; i++) {
-        if (!group_name_valid(in->group[i]->name) || in->group[i]->gid == 0) {
+        if (!name_valid(in->group[i]->name) || in->group[i]->gid == 0) {
             return false;
         }
         struct group *g = groups_add(m->groups, in->group[i]->name);

@@ -6,6 +6,7 @@
 #include "context.h"
 #include "group.h"
 #include "member.h"
+#include "name.h"
 #include "node.h"
 #include "peer.h"
 #include "recovery.h"
@@ -412,12 +413,17 @@ bool node_link_reset(struct node *n)
     return reset;
 }
 
+const char *node_refusal(const struct node *n)
+{
+    return n->member.refusal;
+}
+
 /* ---- groups */
 
 int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us, uint32_t *ret_group)
 {
     n->ctx.now_us = now_us;
-    if (!group_name_valid(name) || mode == 0 || (mode & ~(unsigned)(NODE_RECV | NODE_SEND))) {
+    if (!name_valid(name) || mode == 0 || (mode & ~(unsigned)(NODE_RECV | NODE_SEND))) {
         return -EINVAL;
     }
     struct group *g = groups_add(&n->groups, name);

@@ -92,6 +92,8 @@ size_t node_link_pull(struct node *n, uint8_t *out, size_t room, uint64_t now_us
 /* Whether the core wants the shell to drop the link and connect anew (silent for too long, or this
  * node was expelled). True once; the shell then calls node_link_down. */
 bool node_link_reset(struct node *n);
+/* Why the CMS refused or expelled this node, in its words, until it is welcome; "": it did not. */
+const char *node_refusal(const struct node *n);
 
 /* ---- groups */
 

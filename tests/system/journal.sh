@@ -131,10 +131,26 @@ without_nodes() {
     done
 }
 
+# Were the mark of the journal the first file opened, it would be standard error.
+without_stderr() {
+    "$BUILD/qsm-cmsd" -c "$work/cms.conf" 2>&- &
+    pid[cms]=$!
+    within 10 listens
+    kill -TERM "${pid[cms]}"
+    reap
+    (($(stat -c %s "$work/cms.db-index") == 16))
+}
+
+listens() {
+    ss -Hltn "src $(cms_address)" | grep -q .
+}
+
 cluster_begin
 host_add h1 h2
 joined=()
 with_nodes
 without_nodes
+check "journal: with standard error closed the log goes nowhere, not into the mark" without_stderr
+check "journal: a state dumped to a full disk is an error" eval '! cms_dump 2>/dev/null >/dev/full'
 cluster_end journal
 ((failures == 0))

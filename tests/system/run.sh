@@ -30,6 +30,19 @@ demo_on_lo() {
     QSM_SYSTEM_NET=lo LINES_SENT=100000 "$here"/demo.sh
 }
 
+# The demo with a file of the user's: empty lines, bytes that are no text, no newline at its end.
+demo_of_a_file() {
+    local file result
+    file=$(mktemp)
+    printf 'one\n\n\0two\377\n\nlast' >"$file"
+    FILE=$file "$here"/demo.sh
+    result=$?
+    rm "$file"
+    check "demo: a file that is not there is named" \
+        eval 'FILE=$file "$here"/demo.sh | grep -qx "FILE=$file: not a file that can be read"' || result=1
+    return $result
+}
+
 wanted=("$@")
 run commands "$here"/commands.sh
 run frames "$here"/frames.sh
@@ -40,6 +53,7 @@ run trace "$here"/trace.sh
 run mtu "$here"/mtu.sh
 run holders "$here"/holders.sh
 run lo demo_on_lo
+run file demo_of_a_file
 run crowd "$here"/crowd.sh
 run demo "$here"/demo.sh
 run faults "$here"/faults.sh

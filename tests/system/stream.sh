@@ -7,6 +7,19 @@ receivers=(h2 h3 h4 h5)
 lines=${LINES_SENT:-1000000}
 loss=${LOSS:-5}
 
+# Before anything starts: FILE, when it is named, has lines to send.
+stream_check() {
+    [[ -z ${FILE:-} ]] && return
+    if [[ ! -f $FILE || ! -r $FILE ]]; then
+        say "FILE=$FILE: not a file that can be read"
+    elif [[ ! -s $FILE ]]; then
+        say "FILE=$FILE: there is no line in it"
+    else
+        return
+    fi
+    exit 2
+}
+
 # The file, and how many lines it has: FILE or one made on the spot.
 stream_file() {
     if [[ -n ${FILE:-} ]]; then

@@ -87,6 +87,13 @@ START_TEST(nodes_of_other_clusters_and_versions_are_refused)
     ck_assert(a->closed);
     ck_assert_ptr_nonnull(strstr(a->refused->refused->reason, "cluster"));
     a->closed = false;
+    char name = a->name[0];
+    a->name[0] = '\xff';
+    hello(w, a, "test", 1, 1, 0);
+    ck_assert(a->closed);
+    ck_assert_ptr_nonnull(strstr(a->refused->refused->reason, "UTF-8"));
+    a->name[0] = name;
+    a->closed = false;
     hello(w, a, "test", 2, 3, 0);
     ck_assert(a->closed);
     ck_assert_ptr_nonnull(strstr(a->refused->refused->reason, "wire version"));

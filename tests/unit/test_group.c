@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "group.h"
+#include "name.h"
 #include "peer.h"
 #include "suites.h"
 
@@ -35,18 +36,18 @@ START_TEST(names_are_printable_utf8_without_spaces)
                                       "\xf5\x80\x80\x80",
                                       "\xe0\x80\x80"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        ck_assert_msg(group_name_valid(good[i]), "%zu", i);
+        ck_assert_msg(name_valid(good[i]), "%zu", i);
     }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        ck_assert_msg(!group_name_valid(bad[i]), "%zu", i);
+        ck_assert_msg(!name_valid(bad[i]), "%zu", i);
     }
-    char longest[GROUP_NAME_MAX + 2];
+    char longest[NAME_BYTES_MAX + 2];
     memset(longest, 'x', sizeof longest);
-    longest[GROUP_NAME_MAX] = '\0';
-    ck_assert(group_name_valid(longest));
-    longest[GROUP_NAME_MAX] = 'x';
-    longest[GROUP_NAME_MAX + 1] = '\0';
-    ck_assert(!group_name_valid(longest));
+    longest[NAME_BYTES_MAX] = '\0';
+    ck_assert(name_valid(longest));
+    longest[NAME_BYTES_MAX] = 'x';
+    longest[NAME_BYTES_MAX + 1] = '\0';
+    ck_assert(!name_valid(longest));
 }
 END_TEST
 
