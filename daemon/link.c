@@ -262,8 +262,8 @@ void link_send(struct link *l, uint64_t now_us)
     bool reset = node_link_reset(l->node);
 
     if (reset && l->state == LINK_UP)
-        connection_lost(l, *node_refusal(l->node) ? node_refusal(l->node) : "it is silent", true,
-                        now_us);
+        connection_lost(l, *node_refusal(l->node) ? node_refusal(l->node) : "it does not answer",
+                        true, now_us);
     if (l->state == LINK_DOWN && now_us >= l->at_us)
         start(l, now_us);
     else if (l->state == LINK_CONNECTING)
