@@ -3,6 +3,7 @@
 #   make                 everything that gets installed, into build/
 #   make test            all tests, as CI runs them, with sanitizers (asan: the same)
 #   make unit | scenario | sim SEEDS=N | mutants | tidy      parts of it
+#                        sim takes MODE= (safety, liveness, storm, small; default all) and NODES=5-30
 #   make sim-long SECONDS=N  the simulator in all its modes, with fresh seeds, for so long
 #   make system-long     real daemons at length: hundreds of them killed, many receivers with loss, one
 #                        of them perturbed, 192 in one region (about 10 minutes; STEPS= for some of:
@@ -31,6 +32,8 @@ VERSION := $(shell sed -n 's/^\#\# \([0-9.]*\).*/\1/p' CHANGELOG.md 2>/dev/null 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 SEEDS ?= 500
+MODE ?= all
+NODES ?=
 TEST_SEEDS ?= 20
 SECONDS ?= 600
 
@@ -204,7 +207,7 @@ unit: $(UNIT)
 scenario: $(SCENARIO)
 	$(SCENARIO)
 sim: $(SIM)
-	$(SIM) --mode all --seeds $(SEEDS) --jobs $(shell nproc)
+	$(SIM) --mode $(MODE) $(NODES:%=--nodes %) --seeds $(SEEDS) --jobs $(shell nproc)
 sim-long: $(SIM)
 	$(SIM) --mode all --seed $$(date +%s) --seconds $(SECONDS) --jobs $(shell nproc)
 mutants:

@@ -181,6 +181,7 @@ struct upcalls session_upcalls(struct session *s)
         .group = local_event,
         .stable = feed_stable,
         .trace = session_traced(s) ? trace_of_core : NULL,
+        .detail = session_traced(s) ? trace_of_core : NULL,
     };
 }
 

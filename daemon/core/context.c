@@ -61,6 +61,19 @@ void context_trace(struct context *c, const char *format, ...)
     c->up.trace(c->up.ctx, line);
 }
 
+void context_detail(struct context *c, const char *format, ...)
+{
+    if (c->up.detail == NULL) {
+        return;
+    }
+    char line[TRACE_LINE_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    c->up.detail(c->up.ctx, line);
+}
+
 void context_mark(struct context *c, enum mark_id mark)
 {
     c->stats.marks[mark]++;

@@ -47,6 +47,9 @@ uint64_t context_random(struct context *c);
 void context_trace(struct context *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 bool context_traced(const struct context *c);
+/* The same for a line of which the checker has no use. */
+void context_detail(struct context *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Counts a rare branch that was taken (mark.h). */
 void context_mark(struct context *c, enum mark_id mark);

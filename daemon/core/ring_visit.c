@@ -292,9 +292,9 @@ static bool lack(void *ctx, uint64_t from, uint64_t to)
 {
     struct lacking *l = ctx;
     struct ring *r = l->ring;
-    context_trace(r->ctx, "gap r=%u v=%llu s=%u q=%llu n=%llu", r->token->rid,
-                  (unsigned long long)r->token->epoch, l->sender, (unsigned long long)from,
-                  (unsigned long long)to);
+    context_detail(r->ctx, "gap r=%u v=%llu s=%u q=%llu n=%llu", r->token->rid,
+                   (unsigned long long)r->token->epoch, l->sender, (unsigned long long)from,
+                   (unsigned long long)to);
     return token_lacks(r->token, l->channel, r->at.index, from, to);
 }
 
@@ -432,9 +432,9 @@ static void fill_ack(const struct ring *r, struct proof *p)
 static void tell(struct ring *r, struct proof *p)
 {
     fill_ack(r, p);
-    context_trace(r->ctx, "ack r=%u v=%llu s=%u q=%llu n=%u", r->all->view->rid,
-                  (unsigned long long)r->all->view->epoch, p->sender,
-                  (unsigned long long)p->ack.stable, p->ack.lack_count);
+    context_detail(r->ctx, "ack r=%u v=%llu s=%u q=%llu n=%u", r->all->view->rid,
+                   (unsigned long long)r->all->view->epoch, p->sender,
+                   (unsigned long long)p->ack.stable, p->ack.lack_count);
     p->beaconed = false;
     r->ctx->stats.acks_sent++;
     if (p->sender == r->ctx->id) {

@@ -64,6 +64,8 @@ struct upcalls {
 
     /* One line of the trace, without time and node (tests/sim/TRACE.md). NULL: no trace. */
     void (*trace)(void *ctx, const char *line);
+    /* Lines for readers, of which the checker needs none. NULL: none. */
+    void (*detail)(void *ctx, const char *line);
 };
 
 #endif

@@ -125,23 +125,54 @@ static uint64_t mix(uint64_t h, const char *text, size_t count)
     return h;
 }
 
-void sim_trace_line(struct sim *s, const char *who, const char *line)
+/* Whether anybody reads the trace but the checker. */
+bool sim_shows(const struct sim *s)
 {
-    if (s->config.unwatched)
-        return;
-    char small[600];
-    size_t room = strlen(who) + strlen(line) + 32;
-    char *text = room <= sizeof(small) ? small : malloc(room);
-    assert(text);
-    int n = snprintf(text, room, "%llu %s %s", (unsigned long long)s->now_us, who, line);
-    s->trace_hash = mix(s->trace_hash, text, (size_t)n);
-    s->trace_lines++;
+    return s->config.trace || s->config.keep_trace;
+}
+
+static void show(struct sim *s, const char *text)
+{
     if (s->config.trace) {
         fputs(text, s->config.trace);
         putc('\n', s->config.trace);
     }
     if (s->config.keep_trace)
         keep(s, text);
+}
+
+/* A line with time and host, in small or, when it is long, in memory of its own. */
+static char *compose(const struct sim *s, const char *who, const char *line, char *small,
+                     size_t small_bytes, size_t *ret_bytes)
+{
+    size_t room = strlen(who) + strlen(line) + 32;
+    char *text = room <= small_bytes ? small : malloc(room);
+    assert(text);
+    *ret_bytes =
+        (size_t)snprintf(text, room, "%llu %s %s", (unsigned long long)s->now_us, who, line);
+    return text;
+}
+
+void sim_show_line(struct sim *s, const char *who, const char *line)
+{
+    char small[600];
+    size_t bytes;
+    char *text = compose(s, who, line, small, sizeof(small), &bytes);
+    show(s, text);
+    if (text != small)
+        free(text);
+}
+
+void sim_trace_line(struct sim *s, const char *who, const char *line)
+{
+    if (s->config.unwatched)
+        return;
+    char small[600];
+    size_t bytes;
+    char *text = compose(s, who, line, small, sizeof(small), &bytes);
+    s->trace_hash = mix(s->trace_hash, text, bytes);
+    s->trace_lines++;
+    show(s, text);
     checker_line(s->checker, NULL, s->trace_lines, text);
     if (text != small)
         free(text);

@@ -343,6 +343,9 @@ void sim_run_until(struct sim *s, uint64_t until_us);
 void sim_trace(struct sim *s, const char *who, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void sim_trace_line(struct sim *s, const char *who, const char *line);
+/* A line for readers only: it is not judged, and no part of the hash. Only while sim_shows. */
+void sim_show_line(struct sim *s, const char *who, const char *line);
+bool sim_shows(const struct sim *s);
 void sim_fail(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool sim_failed(const struct sim *s);
 /* What a configuration is unless something else is wanted. */

@@ -176,10 +176,22 @@ static void on_trace(void *ctx, const char *line)
         faults_see(h, line);
 }
 
+static void on_detail(void *ctx, const char *line)
+{
+    struct host *h = ctx;
+    sim_show_line(h->sim, h->name, line);
+}
+
 struct upcalls app_upcalls(struct host *h)
 {
     bool quiet = h->sim->config.unwatched;
-    return (struct upcalls){h, on_pull, on_deliver, on_group, on_stable, quiet ? NULL : on_trace};
+    return (struct upcalls){h,
+                            on_pull,
+                            on_deliver,
+                            on_group,
+                            on_stable,
+                            quiet ? NULL : on_trace,
+                            sim_shows(h->sim) ? on_detail : NULL};
 }
 
 /* ---- what applications do */
