@@ -48,30 +48,32 @@ bool context_traced(const struct context *c)
     return c->up.trace != NULL;
 }
 
+static void say(struct context *c, void (*to)(void *ctx, const char *line), const char *format,
+                va_list args)
+{
+    char line[TRACE_LINE_MAX];
+    vsnprintf(line, sizeof line, format, args);
+    to(c->up.ctx, line);
+}
+
 void context_trace(struct context *c, const char *format, ...)
 {
-    if (c->up.trace == NULL) {
-        return;
-    }
-    char line[TRACE_LINE_MAX];
     va_list args;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    if (c->up.trace != NULL) {
+        say(c, c->up.trace, format, args);
+    }
     va_end(args);
-    c->up.trace(c->up.ctx, line);
 }
 
 void context_detail(struct context *c, const char *format, ...)
 {
-    if (c->up.detail == NULL) {
-        return;
-    }
-    char line[TRACE_LINE_MAX];
     va_list args;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    if (c->up.detail != NULL) {
+        say(c, c->up.detail, format, args);
+    }
     va_end(args);
-    c->up.detail(c->up.ctx, line);
 }
 
 void context_mark(struct context *c, enum mark_id mark)
