@@ -423,7 +423,7 @@ static void serve(struct peer *p, uint64_t *work)
     set_input(p, INPUT_READY);
 }
 
-bool ipc_receive(struct ipc *ipc, uint64_t end_us, uint64_t *work)
+bool ipc_receive(struct ipc *ipc, uint64_t end_us, uint64_t bytes, uint64_t *work)
 {
     struct peer *p, *next;
 
@@ -431,7 +431,7 @@ bool ipc_receive(struct ipc *ipc, uint64_t end_us, uint64_t *work)
     /* What the session did not take may be welcome now; each is tried once in a turn. */
     TAILQ_FOREACH_SAFE (p, &ipc->stalled, input_entry, next)
         serve(p, work);
-    while ((p = TAILQ_FIRST(&ipc->to_read)) != NULL && clock_now() < end_us)
+    while ((p = TAILQ_FIRST(&ipc->to_read)) != NULL && *work < bytes && clock_now() < end_us)
         serve(p, work);
     return !TAILQ_EMPTY(&ipc->to_read) || ipc->acceptable;
 }

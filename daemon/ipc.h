@@ -39,9 +39,9 @@ int ipc_open(struct ipc **ret, struct event_base *base, struct session *session,
 /* Disconnects the clients and removes the socket. NULL is fine. */
 void ipc_close(struct ipc *ipc, uint64_t now_us);
 
-/* Takes new connections and what clients sent, in turn, until dry or until end_us. True: more is
- * there. Adds the bytes taken to *work. */
-bool ipc_receive(struct ipc *ipc, uint64_t end_us, uint64_t *work);
+/* Takes new connections and what clients sent, in turn, until dry, until end_us or until *work, to
+ * which the bytes taken are added, comes to so many. True: more is there. */
+bool ipc_receive(struct ipc *ipc, uint64_t end_us, uint64_t bytes, uint64_t *work);
 
 /* Writes what the session has for its clients, one call for each. True: more is there that the
  * sockets may take. */

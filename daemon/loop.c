@@ -26,8 +26,9 @@
 #define IO_QUANTUM_US 50000u /* receiving from the network */
 #define LOAD_EVERY_US 100000
 #define DATA_QUANTUM_US 2000u   /* receiving data before control is looked at again */
-#define DATA_BATCHES 16u        /* the same, in receive calls */
+#define DATA_BATCHES 4u         /* the same, in receive calls */
 #define CLIENT_QUANTUM_US 5000u /* requests of clients */
+#define CLIENT_QUANTUM_BYTES (256u << 10) /* the same: what was read is in the cache when it leaves */
 #define PULL_QUANTUM_US 5000u   /* filling the sockets */
 #define STOP_US 1500000u
 #define MTU_US 1000000u /* at most so often the MTU is read; no turn is made for it */
@@ -280,8 +281,11 @@ static bool drain_data(struct loop *l)
     uint64_t end_us = l->now_us + DATA_QUANTUM_US;
     unsigned batches = 0;
 
-    while (l->ready[UDP_DATA_GROUP] && batches++ < DATA_BATCHES && l->now_us < end_us)
-        receive_batch(l, UDP_DATA_GROUP);
+    /* Clients get what came in one batch before the next lands: it is in the cache now. */
+    while (l->ready[UDP_DATA_GROUP] && batches++ < DATA_BATCHES && l->now_us < end_us) {
+        if (receive_batch(l, UDP_DATA_GROUP))
+            ipc_flush(l->ipc, l->now_us);
+    }
     return l->ready[UDP_DATA_GROUP];
 }
 
@@ -477,7 +481,8 @@ static void turn(struct loop *l)
     node_expire(l->config.node, l->now_us);
     session_expire(l->config.session, l->now_us);
 
-    if (ipc_receive(l->ipc, l->now_us + CLIENT_QUANTUM_US, &l->client_bytes)) {
+    if (ipc_receive(l->ipc, l->now_us + CLIENT_QUANTUM_US, CLIENT_QUANTUM_BYTES,
+                    &l->client_bytes)) {
         l->counters.quantum_clients++;
         l->again = true;
     }

@@ -12,11 +12,12 @@
 #define UDP_OUT_MAX 256      /* datagrams that wait for one socket */
 
 /* Landing buffers: a train that the kernel hands over whole needs 64 KB; a datagram that comes
- * alone one in which a datagram longer than any of ours is seen as such. */
-#define UDP_TRAINS 32u
+ * alone one in which a datagram longer than any of ours is seen as such. Few at a time, so that what
+ * lands is still in the processor's cache when it is looked at. */
+#define UDP_TRAINS 4u
 #define UDP_TRAIN_BYTES 65536u
 #define UDP_SINGLE_BYTES 9216u
-#define UDP_LANDING_BYTES ((size_t)UDP_TRAINS * UDP_TRAIN_BYTES)
+#define UDP_LANDING_BYTES ((size_t)UDP_BATCH * UDP_SINGLE_BYTES)
 
 /* Where each socket belongs. */
 struct udp_kind {

@@ -13,7 +13,7 @@
 #define TRAIN_MAX 64           /* datagrams */
 #define TRAIN_BYTES_MAX 65493u /* with more the kernel would cut it in software */
 
-_Static_assert(UDP_BATCH *UDP_SINGLE_BYTES <= UDP_LANDING_BYTES, "landing buffers");
+_Static_assert(UDP_TRAINS *UDP_TRAIN_BYTES <= UDP_LANDING_BYTES, "landing buffers");
 
 /* ---- receiving */
 

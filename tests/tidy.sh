@@ -31,7 +31,7 @@ programs  main cmsd
 shell     loop ipc session link udp journal trace
 protocol  node context peer group send recv ring rings recovery relay member vote
 protocol  cms flush suspect region
-parts     view store wire_data wire_token pull pace timer range buf load flight name stats mark upcalls frame parts
+parts     view store wire_data wire_token pull pace timer range buf load flight name stats mark upcalls frame parts cursor
 beside    log conf conf_value clock options
 '
 # Allowed includes inside a layer, without those of a module by its own parts. Headers that are the
@@ -58,7 +58,7 @@ context: node
 region: cms
 conf: conf_value log
 conf_value: conf
-wire_data: range
+wire_data: range cursor
 wire_token: view wire_data range
 view: buf
 parts: frame

@@ -3,8 +3,6 @@
  * reader takes, the writer gives back byte for byte. */
 #include "wire_data.h"
 #include <assert.h>
-#include <endian.h>
-#include <string.h>
 
 #define ACK_LACK_BYTES 20
 
@@ -13,109 +11,7 @@ static_assert(2 + WIRE_ACK_BYTES + WIRE_ACK_LACKS_MAX * ACK_LACK_BYTES +
                   WIRE_CONTROL_MAX - WIRE_OUTER_BYTES,
               "the largest ACK fits into a datagram");
 
-/* ---- cursors */
-
-size_t reader_left(const struct reader *r)
-{
-    return r->bad ? 0 : (size_t)(r->end - r->at);
-}
-
-const uint8_t *read_bytes(struct reader *r, size_t n)
-{
-    const uint8_t *at = r->at;
-
-    if (r->bad || n > reader_left(r)) {
-        r->bad = true;
-        return NULL;
-    }
-    r->at += n;
-    return at;
-}
-
-/* Copies the next n bytes to out; zeros when they are not there. */
-static inline void read_into(struct reader *r, void *out, size_t n)
-{
-    const uint8_t *at = read_bytes(r, n);
-
-    if (at != NULL)
-        memcpy(out, at, n);
-    else
-        memset(out, 0, n);
-}
-
-uint8_t read_u8(struct reader *r)
-{
-    uint8_t v;
-
-    read_into(r, &v, sizeof v);
-    return v;
-}
-
-uint16_t read_u16(struct reader *r)
-{
-    uint16_t v;
-
-    read_into(r, &v, sizeof v);
-    return le16toh(v);
-}
-
-uint32_t read_u32(struct reader *r)
-{
-    uint32_t v;
-
-    read_into(r, &v, sizeof v);
-    return le32toh(v);
-}
-
-uint64_t read_u64(struct reader *r)
-{
-    uint64_t v;
-
-    read_into(r, &v, sizeof v);
-    return le64toh(v);
-}
-
-size_t writer_left(const struct writer *w)
-{
-    return w->bad ? 0 : (size_t)(w->end - w->at);
-}
-
-void write_bytes(struct writer *w, const void *p, size_t n)
-{
-    if (w->bad || n > writer_left(w)) {
-        w->bad = true;
-        return;
-    }
-    if (n > 0)
-        memcpy(w->at, p, n);
-    w->at += n;
-}
-
-void write_u8(struct writer *w, uint8_t v)
-{
-    write_bytes(w, &v, sizeof v);
-}
-
-void write_u16(struct writer *w, uint16_t v)
-{
-    uint16_t little = htole16(v);
-
-    write_bytes(w, &little, sizeof little);
-}
-
-void write_u32(struct writer *w, uint32_t v)
-{
-    uint32_t little = htole32(v);
-
-    write_bytes(w, &little, sizeof little);
-}
-
-void write_u64(struct writer *w, uint64_t v)
-{
-    uint64_t little = htole64(v);
-
-    write_bytes(w, &little, sizeof little);
-}
+/* ---- small checks */
 
 /* Whether everything was read and nothing was missing. */
 static bool complete(const struct reader *r)

@@ -1,11 +1,12 @@
 /* wire_data: every datagram except the token, field by field as in proto/WIRE.md. Reading goes
- * through one cursor with a checked bound per read; nothing is converted in place. */
+ * through one cursor (cursor.h) with a checked bound per read; nothing is converted in place. */
 #ifndef QSM_WIRE_DATA_H
 #define QSM_WIRE_DATA_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "cursor.h"
 #include "range.h"
 
 #define WIRE_MAGIC 0x314d5351u /* "QSM1" */
@@ -36,29 +37,6 @@ enum wire_kind {
     WIRE_PROBE_ACK,
     WIRE_KINDS,
 };
-
-/* Cursors. A reader that runs over its end, or a writer that runs out of room, turns bad and stays
- * so; reads then give 0. */
-struct reader {
-    const uint8_t *at, *end;
-    bool bad;
-};
-struct writer {
-    uint8_t *at, *end;
-    bool bad;
-};
-uint8_t read_u8(struct reader *r);
-uint16_t read_u16(struct reader *r);
-uint32_t read_u32(struct reader *r);
-uint64_t read_u64(struct reader *r);
-const uint8_t *read_bytes(struct reader *r, size_t n); /* NULL when bad */
-size_t reader_left(const struct reader *r);
-void write_u8(struct writer *w, uint8_t v);
-void write_u16(struct writer *w, uint16_t v);
-void write_u32(struct writer *w, uint32_t v);
-void write_u64(struct writer *w, uint64_t v);
-void write_bytes(struct writer *w, const void *p, size_t n);
-size_t writer_left(const struct writer *w);
 
 struct wire_outer {
     uint8_t kind;
