@@ -241,11 +241,12 @@ static void pull(struct loop *l, enum net_class lowest)
 
 /* ---- datagrams in */
 
-static void on_datagram(void *ctx, enum net_class net, const uint8_t *data, size_t bytes)
+static void on_datagram(void *ctx, enum net_class net, const uint8_t *data, size_t bytes,
+                        struct buf *landing)
 {
     struct loop *l = ctx;
 
-    node_receive(l->config.node, net, data, bytes, l->now_us);
+    node_receive(l->config.node, net, data, bytes, landing, l->now_us);
 }
 
 /* One call; true: the socket has more. */

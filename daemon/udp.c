@@ -303,6 +303,9 @@ int udp_open(struct udp **ret, const struct udp_config *config, char *error, siz
         free(u);
         return fail(-ENOMEM, error, error_bytes, "out of memory");
     }
+    u->pool = buf_pool_new(UDP_TRAIN_BYTES, UDP_SPARE_MAX);
+    for (unsigned i = 0; i < UDP_TRAINS; i++)
+        u->landing[i] = buf_pool_get(u->pool, UDP_TRAIN_BYTES);
     u->config = *config;
     u->lock = -1;
     for (enum udp_socket s = 0; s < UDP_SOCKETS; s++)
@@ -332,6 +335,9 @@ void udp_close(struct udp *u)
     for (unsigned net = 0; net < NET_CLASSES; net++) {
         udp_forget(&u->out[net]);
     }
+    for (unsigned i = 0; i < UDP_TRAINS; i++)
+        buf_unref(u->landing[i]);
+    buf_pool_free(u->pool);
     free(u->buffers);
     free(u);
 }

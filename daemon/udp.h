@@ -82,10 +82,11 @@ uint32_t udp_listening(const struct udp *u); /* 0: to none */
 
 /* One call for what is there, up to UDP_BATCH datagrams, or 4 trains of up to 64 KB where the
  * kernel hands over what came in one piece; `each` gets those that are not dropped here, and may
- * use their bytes until it returns. Returns how many arrived; *ret_more: the socket may have more.
- */
+ * use their bytes until it returns, or for as long as it has a reference to landing (NULL: none),
+ * in which they lie. Returns how many arrived; *ret_more: the socket may have more. */
 #define UDP_BATCH 64
-typedef void udp_each(void *ctx, enum net_class net, const uint8_t *data, size_t bytes);
+typedef void udp_each(void *ctx, enum net_class net, const uint8_t *data, size_t bytes,
+                      struct buf *landing);
 unsigned udp_receive(struct udp *u, enum udp_socket socket, udp_each *each, void *ctx,
                      bool *ret_more);
 

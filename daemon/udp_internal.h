@@ -17,6 +17,8 @@
 #define UDP_TRAINS 4u
 #define UDP_TRAIN_BYTES 65536u
 #define UDP_SINGLE_BYTES 9216u
+#define UDP_TRAIN_KEPT 16384u /* a train of less is no reason to keep its 64 KB */
+#define UDP_SPARE_MAX 64u     /* landing buffers */
 #define UDP_LANDING_BYTES ((size_t)UDP_BATCH * UDP_SINGLE_BYTES)
 
 /* Where each socket belongs. */
@@ -32,7 +34,7 @@ extern const struct udp_kind udp_kinds[UDP_SOCKETS];
 struct udp_slot {
     uint32_t address; /* host byte order */
     uint32_t head_bytes, body_bytes;
-    const uint8_t *head; /* in the batch's heads */
+    const uint8_t *head; /* in the batch's heads, or in front of a body that is a part of it then */
     const uint8_t *body;
     struct buf *body_ref; /* ours; NULL: none */
 };
@@ -71,7 +73,9 @@ struct udp {
     struct udp_control control[UDP_OUT_MAX];
     unsigned trains[UDP_OUT_MAX]; /* datagrams of each header */
     struct iovec iov[2 * UDP_OUT_MAX];
-    uint8_t *buffers; /* UDP_LANDING_BYTES; owned */
+    uint8_t *buffers; /* UDP_LANDING_BYTES, for datagrams that come alone; owned */
+    struct buf_pool *pool;           /* of landing buffers for trains; owned */
+    struct buf *landing[UDP_TRAINS]; /* references; taken anew when somebody keeps one */
 };
 
 /* Whether the kernel may cut datagrams that are larger than the MTU. */

@@ -13,8 +13,6 @@
 #define TRAIN_MAX 64           /* datagrams */
 #define TRAIN_BYTES_MAX 65493u /* with more the kernel would cut it in software */
 
-_Static_assert(UDP_TRAINS *UDP_TRAIN_BYTES <= UDP_LANDING_BYTES, "landing buffers");
-
 /* ---- receiving */
 
 /* xorshift64*: good enough to lose datagrams. */
@@ -48,7 +46,8 @@ struct receiving {
 };
 
 /* One message of the kernel: a datagram, or a train. Returns how many datagrams. */
-static unsigned take(const struct receiving *r, const struct mmsghdr *m, size_t segment)
+static unsigned take(const struct receiving *r, const struct mmsghdr *m, size_t segment,
+                     struct buf *landing)
 {
     const uint8_t *at = m->msg_hdr.msg_iov->iov_base;
     size_t left = m->msg_len;
@@ -65,7 +64,7 @@ static unsigned take(const struct receiving *r, const struct mmsghdr *m, size_t 
         else if (faulty(r->udp))
             r->udp->counters.drop_fault++;
         else
-            r->each(r->ctx, r->net, at, bytes);
+            r->each(r->ctx, r->net, at, bytes, landing);
         at += bytes;
         left -= bytes;
     } while (left > 0);
@@ -74,12 +73,13 @@ static unsigned take(const struct receiving *r, const struct mmsghdr *m, size_t 
 
 static int receive_call(struct udp *u, enum udp_socket socket, unsigned messages)
 {
-    size_t bytes = udp_kinds[socket].gro ? UDP_TRAIN_BYTES : UDP_SINGLE_BYTES;
+    bool gro = udp_kinds[socket].gro;
 
     for (unsigned i = 0; i < messages; i++) {
-        u->iov[i] = (struct iovec){u->buffers + i * bytes, bytes};
+        u->iov[i] = gro ? (struct iovec){u->landing[i]->data, UDP_TRAIN_BYTES}
+                        : (struct iovec){u->buffers + i * UDP_SINGLE_BYTES, UDP_SINGLE_BYTES};
         u->headers[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &u->iov[i], .msg_iovlen = 1}};
-        if (udp_kinds[socket].gro) {
+        if (gro) {
             u->headers[i].msg_hdr.msg_control = u->control[i].bytes;
             u->headers[i].msg_hdr.msg_controllen = sizeof(u->control[i]);
         }
@@ -103,8 +103,16 @@ unsigned udp_receive(struct udp *u, enum udp_socket socket, udp_each *each, void
         u->counters.recv_errors += errno != EAGAIN && errno != EINTR;
         return 0;
     }
-    for (int i = 0; i < n; i++)
-        count += take(&r, &u->headers[i], segment_bytes(&u->headers[i].msg_hdr));
+    for (int i = 0; i < n; i++) {
+        bool keep = udp_kinds[socket].gro && u->headers[i].msg_len >= UDP_TRAIN_KEPT;
+
+        count += take(&r, &u->headers[i], segment_bytes(&u->headers[i].msg_hdr),
+                      keep ? u->landing[i] : NULL);
+        if (keep && u->landing[i]->refs > 1) {
+            buf_unref(u->landing[i]);
+            u->landing[i] = buf_pool_get(u->pool, UDP_TRAIN_BYTES);
+        }
+    }
     *in[net] += count;
     return count;
 }
@@ -140,18 +148,26 @@ static unsigned train_length(const struct udp *u, const struct udp_batch *b, uns
     return n;
 }
 
+/* One more piece, or more of the last one when it lies behind that. Returns how many pieces. */
+static size_t add_piece(struct iovec *iov, size_t n, const uint8_t *at, size_t bytes)
+{
+    if (n > 0 && (const uint8_t *)iov[n - 1].iov_base + iov[n - 1].iov_len == at) {
+        iov[n - 1].iov_len += bytes;
+        return n;
+    }
+    iov[n] = (struct iovec){(void *)(uintptr_t)at, bytes}; /* sendmmsg only reads what is there */
+    return n + 1;
+}
+
 /* Pieces of the slots, head and body of each. Returns how many. */
 static size_t fill_iov(struct iovec *iov, const struct udp_slot *slots, unsigned count)
 {
     size_t n = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        const struct udp_slot *slot = &slots[i];
-
-        /* sendmmsg only reads what is there. */
-        iov[n++] = (struct iovec){(void *)(uintptr_t)slot->head, slot->head_bytes};
-        if (slot->body_bytes > 0)
-            iov[n++] = (struct iovec){(void *)(uintptr_t)slot->body, slot->body_bytes};
+        n = add_piece(iov, n, slots[i].head, slots[i].head_bytes);
+        if (slots[i].body_bytes > 0)
+            n = add_piece(iov, n, slots[i].body, slots[i].body_bytes);
     }
     return n;
 }
@@ -278,19 +294,22 @@ int udp_room(const struct udp *u)
 bool udp_put(struct udp *u, struct datagram *d)
 {
     struct udp_batch *b = &u->out[d->net];
-    uint8_t *head = b->heads + b->heads_bytes;
+    bool one_piece = d->head_room != NULL;
+    uint8_t *head = one_piece ? d->head_room : b->heads + b->heads_bytes;
 
     assert(!b->blocked);
     assert(b->count < UDP_OUT_MAX);
     assert(d->head_bytes <= WIRE_CONTROL_MAX);
     memcpy(head, d->head, d->head_bytes);
-    b->heads_bytes += d->head_bytes;
-    b->slots[b->count] = (struct udp_slot){.address = d->address,
-                                           .head = head,
-                                           .head_bytes = d->head_bytes,
-                                           .body_bytes = d->body_bytes,
-                                           .body = d->body,
-                                           .body_ref = d->body_ref};
+    if (!one_piece)
+        b->heads_bytes += d->head_bytes;
+    b->slots[b->count] =
+        (struct udp_slot){.address = d->address,
+                          .head = head,
+                          .head_bytes = d->head_bytes + (one_piece ? d->body_bytes : 0),
+                          .body_bytes = one_piece ? 0 : d->body_bytes,
+                          .body = d->body,
+                          .body_ref = d->body_ref};
     u->counters.send_fragmented +=
         u->fragments && d->head_bytes + d->body_bytes + UDP_HEADERS_BYTES > u->mtu;
     if (++b->count < UDP_OUT_MAX)

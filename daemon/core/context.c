@@ -7,6 +7,7 @@
 #include "context.h"
 
 #define BODIES_SPARE_MAX 2048 /* what an ACK of a full window releases at once */
+#define SLABS_SPARE_MAX 64
 
 void context_init(struct context *c, const struct node_config *config, const struct upcalls *up,
                   uint64_t now_us)
@@ -25,11 +26,13 @@ void context_init(struct context *c, const struct node_config *config, const str
         sink_init(&c->sinks[i]);
     }
     c->bodies = buf_pool_new(config->datagram_bytes, BODIES_SPARE_MAX);
+    c->slabs = buf_pool_new(SLAB_BYTES, SLABS_SPARE_MAX);
 }
 
 void context_done(struct context *c)
 {
     buf_pool_free(c->bodies);
+    buf_pool_free(c->slabs);
     free((char *)(uintptr_t)c->config.cluster);
     free((char *)(uintptr_t)c->config.name);
 }
@@ -131,6 +134,7 @@ void datagram_begin(struct context *c, struct datagram *d, struct writer *w, enu
     d->body = NULL;
     d->body_ref = NULL;
     d->body_bytes = 0;
+    d->head_room = NULL;
     *w = (struct writer){.at = d->head, .end = d->head + sizeof d->head};
     struct wire_outer outer = {
         .kind = (uint8_t)kind, .cluster = c->cluster, .node_id = c->id, .counter = ++c->counter};

@@ -22,13 +22,16 @@ struct source {
 /* The longest line of a trace: the members of a view. */
 #define TRACE_LINE_MAX 16384
 
+#define SLAB_BYTES 65536u /* as many as leave in one train */
+
 struct context {
     struct node_config config; /* strings owned */
     struct upcalls up;
     struct timers timers;
     struct node_stats stats;
     struct sink sinks[OUT_CLASSES];
-    struct buf_pool *bodies; /* of packets; owned */
+    struct buf_pool *bodies; /* of packets that come or go alone; owned */
+    struct buf_pool *slabs;  /* in which a channel's packets are built behind one another; owned */
     uint64_t now_us;
     uint64_t random;  /* state of the generator */
     uint64_t counter; /* datagrams sent */

@@ -95,6 +95,7 @@ struct arrival {
     enum net_class net;
     const uint8_t *data; /* the whole datagram */
     size_t bytes;
+    struct buf *landing; /* that holds it, NULL: none; not owned */
     struct reader body;
 };
 
@@ -130,8 +131,8 @@ static bool on_packet(struct node *n, struct arrival *a)
         return false;
     }
     if (ours(n, a, &p.channel)) {
-        if (recv_packet(&n->recv, &p, a->body.at, reader_left(&a->body), a->outer.node_id,
-                        a->outer.kind == WIRE_REPAIR)) {
+        if (recv_packet(&n->recv, &p, a->body.at, reader_left(&a->body), a->landing,
+                        a->outer.node_id, a->outer.kind == WIRE_REPAIR)) {
             recovery_arrived(&n->recovery, p.channel.sender, p.seq);
         }
         struct channel_in *ch = recv_find(&n->recv, p.channel.sender);
@@ -291,13 +292,15 @@ static uint64_t *counter_of(struct node_stats *s, enum wire_bad bad)
     }
 }
 
-static void receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes)
+static void receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes,
+                    struct buf *landing)
 {
     struct node_stats *s = &n->ctx.stats;
     struct arrival a;
     a.net = net;
     a.data = data;
     a.bytes = bytes;
+    a.landing = landing;
     a.body = (struct reader){.at = data, .end = data + bytes};
     enum wire_bad bad = bytes > WIRE_DATAGRAM_MAX
                             ? WIRE_BAD_LENGTH
@@ -320,10 +323,10 @@ static void receive(struct node *n, enum net_class net, const uint8_t *data, siz
 }
 
 void node_receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes,
-                  uint64_t now_us)
+                  struct buf *landing, uint64_t now_us)
 {
     n->ctx.now_us = now_us;
-    receive(n, net, data, bytes);
+    receive(n, net, data, bytes, landing);
     vote_check(&n->vote);
 }
 
@@ -397,7 +400,7 @@ static void replay(struct node *n)
 {
     struct held_packet *h;
     while ((h = recv_unhold(&n->recv, n->ctx.epoch)) != NULL) {
-        receive(n, h->net, h->bytes, h->size);
+        receive(n, h->net, h->bytes, h->size, NULL);
         free(h);
     }
 }
@@ -507,7 +510,7 @@ const struct node_peer *node_find_peer(const struct node *n, uint32_t id)
 
 const struct node_stats *node_stats(struct node *n)
 {
-    n->ctx.stats.bodies_allocated = buf_pool_made(n->ctx.bodies);
+    n->ctx.stats.bodies_allocated = buf_pool_made(n->ctx.bodies) + buf_pool_made(n->ctx.slabs);
     return &n->ctx.stats;
 }
 

@@ -48,6 +48,8 @@ struct datagram {
     uint32_t body_bytes;  /* 0: none */
     const uint8_t *body;  /* inside body_ref */
     struct buf *body_ref; /* a reference that the caller gives back with buf_unref; NULL: none */
+    uint8_t *head_room;   /* in front of body: head_bytes for the head, if the caller likes to have
+                           * all of it in one piece; NULL: there is no room */
     uint8_t head[WIRE_CONTROL_MAX];
 };
 
@@ -58,10 +60,11 @@ void node_free(struct node *n); /* NULL is fine */
 
 /* ---- the network */
 
-/* A datagram that arrived on one of the ports. It is copied where kept. Never fails: bad ones are
- * counted in the stats by reason. */
+/* A datagram that arrived on one of the ports. landing: a buf that holds it, to which references are
+ * taken where the datagram is kept; NULL: it is copied then. Never fails: bad ones are counted in
+ * the stats by reason. */
 void node_receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes,
-                  uint64_t now_us);
+                  struct buf *landing, uint64_t now_us);
 
 /* The next datagram that should leave, of the given class or of one that ranks above: false when
  * there is none. A shell asks for NET_DATA while all sockets can take, and for less when only the

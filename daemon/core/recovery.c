@@ -172,8 +172,8 @@ static bool build_repair(void *ctx, struct datagram *ret)
                     .channel = r->channel, .seq = r->seq, .rel = rel, .records = p->records});
         datagram_end(ret, &w);
         ret->body_ref = buf_ref(p->body);
-        ret->body = p->body->data;
-        ret->body_bytes = p->body->size;
+        ret->body = p->data;
+        ret->body_bytes = p->bytes;
         c->stats.repairs_sent++;
         return true;
     }

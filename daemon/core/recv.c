@@ -266,7 +266,7 @@ static void drop_body(struct channel_in *ch, struct packet *p, const char *why)
     if (p->body == NULL) {
         return;
     }
-    c->stats.store_bytes -= p->body->size;
+    c->stats.store_bytes -= p->bytes;
     store_free_body(&ch->store, p);
     if (context_traced(c)) {
         context_trace(c, "drop s=%u r=%u v=%llu q=%llu why=%s", ch->sender, ch->recv->view->rid,
@@ -359,7 +359,7 @@ static bool waits_for_room(const struct channel_in *ch, const struct packet *p)
     if (ch->cut || c->stats.reassembly_bytes == 0) {
         return false;
     }
-    struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
+    struct reader rd = {.at = p->data, .end = p->data + p->bytes};
     for (uint16_t i = 0; i < p->records; i++) {
         struct record rec;
         bool ok = wire_read_record(&rd, &rec);
@@ -380,7 +380,7 @@ static bool waits_for_room(const struct channel_in *ch, const struct packet *p)
 static void process_packet(struct channel_in *ch, struct packet *p)
 {
     struct context *c = ch->recv->ctx;
-    struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
+    struct reader rd = {.at = p->data, .end = p->data + p->bytes};
     if (context_traced(c)) {
         context_trace(c, "next s=%u r=%u v=%llu q=%llu", ch->sender, ch->recv->view->rid,
                       (unsigned long long)ch->recv->view->epoch, (unsigned long long)p->seq);
@@ -525,8 +525,25 @@ static bool learn_top(struct channel_in *ch, uint64_t top)
     return true;
 }
 
+/* Keeps the body where it landed, or copies it when it landed in no buf or would keep one that its
+ * neighbours leave early: where not all cache all, and this node is to cache this one. */
+static void keep(struct channel_in *ch, const struct wire_packet *p, const uint8_t *body,
+                 size_t bytes, struct buf *landing)
+{
+    struct context *c = ch->recv->ctx;
+    if (landing != NULL && !view_all_cache(ch->recv->view) && caches(ch, p->seq)) {
+        landing = NULL;
+    }
+    struct buf *b = landing != NULL ? buf_ref(landing) : buf_pool_get(c->bodies, bytes);
+    if (landing == NULL) {
+        body = memcpy(b->data, body, bytes);
+    }
+    store_put(&ch->store, p->seq, b, body, (uint16_t)bytes, p->records);
+    c->stats.store_bytes += bytes;
+}
+
 bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *body, size_t bytes,
-                 uint32_t from, bool repair)
+                 struct buf *landing, uint32_t from, bool repair)
 {
     struct context *c = r->ctx;
     assert(r->view != NULL);
@@ -553,10 +570,7 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
     if (p->seq > ch->top + 1) {
         c->stats.packets_lost += p->seq - ch->top - 1;
     }
-    struct buf *b = buf_pool_get(c->bodies, bytes);
-    memcpy(b->data, body, bytes);
-    store_put(&ch->store, p->seq, b, p->records);
-    c->stats.store_bytes += bytes;
+    keep(ch, p, body, bytes, landing);
     load_took(&r->load, bytes, c->now_us);
     count_source(ch, p->seq, from, repair);
     if (context_traced(c)) {

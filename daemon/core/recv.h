@@ -89,10 +89,10 @@ struct channel_in *recv_find(struct recv *r, uint32_t sender); /* NULL: none */
 /* The sender's channel, made when there is none. Only while there is a view. */
 struct channel_in *recv_channel(struct recv *r, uint32_t sender);
 
-/* A packet: DATA or REPAIR, its body behind the head. from: who sent the datagram. Whether it was
- * new. */
+/* A packet: DATA or REPAIR, its body behind the head. landing: the buf that holds it, NULL: none.
+ * from: who sent the datagram. Whether it was new. */
 bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *body, size_t bytes,
-                 uint32_t from, bool repair);
+                 struct buf *landing, uint32_t from, bool repair);
 
 /* Word of a sender's last packet and rel, from a beacon or a token. */
 void recv_learn(struct channel_in *ch, uint64_t top, uint64_t rel);

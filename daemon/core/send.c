@@ -349,8 +349,9 @@ static bool build_data(void *ctx, struct datagram *ret)
                                                 .records = p->records});
     datagram_end(ret, &w);
     ret->body_ref = buf_ref(p->body);
-    ret->body = p->body->data;
-    ret->body_bytes = p->body->size;
+    ret->body = p->data;
+    ret->body_bytes = p->bytes;
+    ret->head_room = p->body->data + (p->data - p->body->data) - PACKET_HEAD_BYTES;
     if (++ch->tx > ch->last) {
         feed_dry(&s->tx, &ch->tx_feed);
     }
@@ -463,8 +464,8 @@ static void release(struct channel_out *ch)
         if (!all) {
             break;
         }
-        ch->unreleased_bytes -= p->body->size;
-        c->stats.unreleased_bytes -= p->body->size;
+        ch->unreleased_bytes -= p->bytes;
+        c->stats.unreleased_bytes -= p->bytes;
         ch->rel++;
         if (context_traced(c)) {
             context_trace(c, "drop s=%u r=%u v=%llu q=%llu why=rel", c->id, ch->rid,
@@ -474,6 +475,9 @@ static void release(struct channel_out *ch)
     if (ch->rel != before) {
         store_release(&ch->store, ch->rel);
         reconsider(ch->send);
+        if (ch->rel == ch->last && ch->open == NULL) {
+            send_channel_drop_slab(ch);
+        }
         if (ch->rel == ch->last) { /* nothing else will carry it */
             source_ready(c, &ch->beacon);
             send_channel_arm_beacon(ch, BEACON_FIRST_US);
@@ -499,9 +503,9 @@ static void stable_to(struct channel_out *ch, uint64_t stable)
     while (ch->stable < stable) {
         const struct packet *p = store_find(&ch->store, ++ch->stable);
         assert(p != NULL && p->body != NULL);
-        bytes += p->body->size;
-        if (!ranges_contain(&ch->ahead, ch->stable)) {
-            ch->inflight_bytes -= p->body->size;
+        bytes += p->bytes;
+        if (ch->ahead.count == 0 || !ranges_contain(&ch->ahead, ch->stable)) {
+            ch->inflight_bytes -= p->bytes;
         }
         const struct mark *marks = packet_marks(p);
         for (uint16_t i = 0; i < p->mark_count; i++) {

@@ -17,6 +17,7 @@
 
 #define SEND_PACKETS_MAX                                                                           \
     32768 /* packets of a channel that are not released: half of RECV_SPAN_MAX */
+#define PACKET_HEAD_BYTES (WIRE_OUTER_BYTES + WIRE_PACKET_BYTES) /* room in front of the records */
 #define BEACON_FIRST_US 10000
 #define BEACON_MAX_US 500000
 #define ASK_FIRST_US 10000
@@ -52,7 +53,9 @@ struct channel_out {
     uint8_t *started;      /* by slot, bits: its number was carried */
     struct feed tx_feed;
 
-    struct buf *open; /* the packet that is being built; NULL: none */
+    struct buf *slab; /* where packets are built, behind one another; a reference; NULL: none */
+    uint32_t slab_used;
+    uint8_t *open; /* records of the packet that is being built, inside slab; NULL: none */
     uint32_t open_used;
     uint16_t open_records;
     struct packet draft; /* its marks */

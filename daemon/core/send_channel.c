@@ -12,7 +12,7 @@ static void beacon_due(void *ctx, uint64_t now_us);
 
 uint32_t send_channel_room(const struct channel_out *ch)
 {
-    return ch->datagram_bytes - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
+    return ch->datagram_bytes - PACKET_HEAD_BYTES;
 }
 
 static uint64_t at_least_one(const struct channel_out *ch, uint64_t bytes)
@@ -87,7 +87,7 @@ static bool arrived_ahead(void *ctx, uint64_t from, uint64_t to)
     for (uint64_t seq = from; seq <= to; seq++) {
         const struct packet *p = store_find(&ch->store, seq);
         assert(p != NULL && p->body != NULL);
-        ch->inflight_bytes -= p->body->size;
+        ch->inflight_bytes -= p->bytes;
     }
     context_mark(c, MARK_window_past_gap);
     context_trace(c, "ahead s=%u r=%u v=%llu q=%llu n=%llu", c->id, ch->rid,
@@ -157,8 +157,10 @@ void send_channel_free(struct send *s, struct channel_out *ch)
     c->stats.channels_out--;
     store_done(&ch->store);
     ranges_done(&ch->ahead);
-    buf_unref(ch->open);
-    free(ch->draft.more);
+    buf_unref(ch->slab);
+    if (ch->draft.mark_count > 1) {
+        free(ch->draft.more);
+    }
     free(ch->groups);
     free(ch->started);
     view_unref(ch->view);
@@ -335,6 +337,26 @@ static bool build_beacon(void *ctx, struct datagram *ret)
 
 /* ---- packets */
 
+void send_channel_drop_slab(struct channel_out *ch)
+{
+    buf_unref(ch->slab);
+    ch->slab = NULL;
+}
+
+/* A new packet, behind the one before, so that a train of them leaves in one piece. A channel with
+ * little to send takes a buf for each: what has not left pins little else. */
+static void open_packet(struct channel_out *ch)
+{
+    struct context *c = ch->send->ctx;
+    if (ch->slab == NULL) {
+        bool busy = ch->inflight_bytes >= SLAB_BYTES / 4;
+        ch->slab = busy ? buf_pool_get(c->slabs, SLAB_BYTES)
+                        : buf_pool_get(c->bodies, ch->datagram_bytes);
+        ch->slab_used = 0;
+    }
+    ch->open = ch->slab->data + ch->slab_used + PACKET_HEAD_BYTES;
+}
+
 void send_channel_seal(struct channel_out *ch)
 {
     if (ch->open == NULL) {
@@ -342,14 +364,20 @@ void send_channel_seal(struct channel_out *ch)
     }
     struct send *s = ch->send;
     struct context *c = s->ctx;
-    ch->open->size = ch->open_used;
-    struct packet *p = store_put(&ch->store, ++ch->last, ch->open, ch->open_records);
-    p->mark = ch->draft.mark;
-    p->more = ch->draft.more;
+    struct packet *p = store_put(&ch->store, ++ch->last, buf_ref(ch->slab), ch->open,
+                                 (uint16_t)ch->open_used, ch->open_records);
     p->mark_count = ch->draft.mark_count;
-    ch->draft.more = NULL;
+    if (p->mark_count > 1) {
+        p->more = ch->draft.more;
+    } else {
+        p->mark = ch->draft.mark;
+    }
     ch->draft.mark_count = 0;
     ch->open = NULL;
+    ch->slab_used += PACKET_HEAD_BYTES + ch->open_used;
+    if (ch->slab->size - ch->slab_used < ch->datagram_bytes) {
+        send_channel_drop_slab(ch);
+    }
     ch->inflight_bytes += ch->open_used;
     flight_sent(&ch->flight, ch->last, c->now_us);
     pace_spend(&ch->pace, ch->open_used, c->now_us);
@@ -389,10 +417,9 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
         send_channel_seal(ch);
     }
     if (ch->open == NULL) {
-        ch->open = buf_pool_get(ch->send->ctx->bodies, send_channel_room(ch));
+        open_packet(ch);
     }
-    struct writer w = {.at = ch->open->data + ch->open_used,
-                       .end = ch->open->data + send_channel_room(ch)};
+    struct writer w = {.at = ch->open + ch->open_used, .end = ch->open + send_channel_room(ch)};
     wire_write_record(&w, &rec);
     assert(!w.bad);
     ch->open_used += (uint32_t)bytes;

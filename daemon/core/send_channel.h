@@ -27,6 +27,8 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
                       uint64_t number, struct record rec);
 /* Ends the packet that is open, if there is one: it gets its number and waits to be transmitted. */
 void send_channel_seal(struct channel_out *ch);
+/* Lets go of the memory in which packets are built. None may be open. */
+void send_channel_drop_slab(struct channel_out *ch);
 
 /* Names no collector of its ACKs for a while. */
 void send_channel_hear_directly(struct channel_out *ch);

@@ -40,7 +40,8 @@ static void grow(struct store *s, uint64_t span)
     s->room = room;
 }
 
-struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, uint16_t records)
+struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, const uint8_t *data,
+                         uint16_t bytes, uint16_t records)
 {
     struct packet *p;
 
@@ -51,14 +52,14 @@ struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, uint16
     p = entry_of(s, seq);
     assert(p->seq == 0);
     p->seq = seq;
-    p->records = records;
     p->body = body;
+    p->data = data;
+    p->bytes = bytes;
+    p->records = records;
     if (seq > s->top)
         s->top = seq;
-    if (body != NULL) {
-        s->body_bytes += body->size;
-        s->body_count++;
-    }
+    s->body_bytes += bytes;
+    s->body_count++;
     return p;
 }
 
@@ -84,11 +85,14 @@ static struct mark *add_mark(struct packet *p)
         return &p->mark;
     }
     if ((p->mark_count & (p->mark_count - 1)) == 0) {
-        p->more = reallocarray(p->more, (size_t)p->mark_count * 2, sizeof p->more[0]);
-        assert(p->more != NULL);
+        struct mark *old = p->mark_count > 1 ? p->more : NULL;
+        struct mark *more = reallocarray(old, (size_t)p->mark_count * 2, sizeof more[0]);
+
+        assert(more != NULL);
+        if (p->mark_count == 1)
+            more[0] = p->mark;
+        p->more = more;
     }
-    if (p->mark_count == 1)
-        p->more[0] = p->mark;
     return &p->more[p->mark_count++];
 }
 
@@ -109,9 +113,9 @@ void store_free_body(struct store *s, struct packet *p)
 {
     if (p->body == NULL)
         return;
-    assert(s->body_bytes >= p->body->size);
+    assert(s->body_bytes >= p->bytes);
     assert(s->body_count > 0);
-    s->body_bytes -= p->body->size;
+    s->body_bytes -= p->bytes;
     s->body_count--;
     buf_unref(p->body);
     p->body = NULL;
@@ -120,8 +124,8 @@ void store_free_body(struct store *s, struct packet *p)
 static void clear(struct store *s, struct packet *p)
 {
     store_free_body(s, p);
-    free(p->more);
-    p->more = NULL;
+    if (p->mark_count > 1)
+        free(p->more);
     p->mark_count = 0;
     p->seq = 0;
 }

@@ -17,13 +17,19 @@ struct mark {
     uint64_t unit;        /* sender only: last unit (message or fragment) of the group in it */
 };
 
+/* One line of the processor's cache: what is looked at when a packet is taken, proved stable and
+ * released is all here, and not in the body, which is long cold by then. */
 struct packet {
     uint64_t seq;
-    struct buf *body; /* the records; NULL: freed */
-    uint16_t records; /* in the body */
+    struct buf *body;    /* a reference to what holds the records; NULL: freed */
+    const uint8_t *data; /* the records, inside body */
+    uint16_t bytes;      /* at data */
+    uint16_t records;    /* in them */
     uint16_t mark_count;
-    struct mark mark;  /* the only one, when mark_count is 1 */
-    struct mark *more; /* all of them, when there are more; owned */
+    union {
+        struct mark mark;  /* the only one, when mark_count is 1 */
+        struct mark *more; /* all of them, when there are more; owned */
+    };
 };
 
 static inline const struct mark *packet_marks(const struct packet *p)
@@ -55,9 +61,11 @@ static inline struct packet *store_find(const struct store *s, uint64_t seq)
     return p->seq == seq ? p : NULL;
 }
 
-/* Makes the entry of packet seq (above base, not there yet) and takes over a reference to body.
+/* Makes the entry of packet seq (above base, not there yet), whose records are the bytes at data
+ * inside body, to which it takes over a reference.
  * seq may be at most STORE_SPAN_MAX above base. The pointer is good until the next put. */
-struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, uint16_t records);
+struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, const uint8_t *data,
+                         uint16_t bytes, uint16_t records);
 
 /* Notes in a packet's entry that it carries message `number` of slot, or a part of it. Calls for one
  * slot come with ascending numbers; the slot's mark then covers all of them. */

@@ -122,7 +122,7 @@ static bool wanted(const struct wire_fetch_num *f, uint64_t number, uint32_t ind
 static void serve_packet(struct vote *v, const struct wire_fetch_num *f, const struct packet *p,
                          uint32_t slot, uint64_t first, uint32_t address)
 {
-    struct reader rd = {.at = p->body->data, .end = p->body->data + p->body->size};
+    struct reader rd = {.at = p->data, .end = p->data + p->bytes};
     uint64_t number = first;
     for (uint16_t i = 0; i < p->records; i++) {
         struct record rec;

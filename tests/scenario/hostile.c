@@ -40,7 +40,7 @@ static void forge(struct forged *f, struct story *st, uint32_t from, enum wire_k
 static void deliver(struct forged *f, uint32_t to, enum net_class net)
 {
     ck_assert(!f->w.bad);
-    node_receive(story_host(f->st, to)->node, net, f->bytes, (size_t)(f->w.at - f->bytes),
+    node_receive(story_host(f->st, to)->node, net, f->bytes, (size_t)(f->w.at - f->bytes), NULL,
                  f->st->sim->now_us);
 }
 

@@ -114,7 +114,7 @@ static uint64_t token_that_leaves(bool packet_comes)
         node_expire(leader, now + (uint64_t)i);
     now += 3;
     if (packet_comes)
-        node_receive(leader, NET_DATA, data->data, data->bytes, now);
+        node_receive(leader, NET_DATA, data->data, data->bytes, NULL, now);
     uint64_t seen = token_says(leader, sender, now);
     story_end(st);
     return seen;

@@ -175,6 +175,10 @@ void net_send(struct sim *s, struct host *from, const struct datagram *d)
     p->net = d->net;
     p->from = from->index;
     memcpy(p->data, d->head, d->head_bytes);
+    if (d->head_room) { /* what lies there must be nobody's */
+        memcpy(d->head_room, d->head, d->head_bytes);
+        assert(d->head_room + d->head_bytes == d->body);
+    }
     if (d->body_bytes)
         memcpy(p->data + d->head_bytes, d->body, d->body_bytes);
     if (from->wire_until_us < s->now_us)

@@ -11,7 +11,7 @@ static struct packet *put(struct store *s, uint64_t seq, size_t bytes)
 
     for (size_t i = 0; i < bytes; i++)
         body->data[i] = (uint8_t)seq;
-    return store_put(s, seq, body, 1);
+    return store_put(s, seq, body, body->data, (uint16_t)bytes, 1);
 }
 
 START_TEST(packets_are_found_in_whatever_order_they_came)
@@ -23,7 +23,7 @@ START_TEST(packets_are_found_in_whatever_order_they_came)
     put(&s, 1, 20);
     put(&s, 17, 30);
     ck_assert_uint_eq(s.top, 500);
-    ck_assert_uint_eq(store_find(&s, 1)->body->size, 20);
+    ck_assert_uint_eq(store_find(&s, 1)->bytes, 20);
     ck_assert_uint_eq(store_find(&s, 17)->seq, 17);
     ck_assert_uint_eq(store_find(&s, 500)->records, 1);
     ck_assert_ptr_null(store_find(&s, 0));
@@ -159,8 +159,8 @@ static void check_model(const struct store *s, const int *model, const uint32_t 
         PROPERTY((p->body != NULL) == (model[seq] == 2));
         if (p->body == NULL)
             continue;
-        PROPERTY(p->body->size == sizes[seq]);
-        PROPERTY(p->body->size == 0 || p->body->data[0] == (uint8_t)seq);
+        PROPERTY(p->bytes == sizes[seq]);
+        PROPERTY(p->bytes == 0 || p->data[0] == (uint8_t)seq);
         bytes += sizes[seq];
         count++;
     }

@@ -65,7 +65,8 @@ static void send_text(struct udp *from, enum net_class net, uint32_t to, const c
     udp_put(from, &d);
 }
 
-static void on_datagram(void *ctx, enum net_class net, const uint8_t *data, size_t bytes)
+static void on_datagram(void *ctx, enum net_class net, const uint8_t *data, size_t bytes,
+                      struct buf *landing)
 {
     struct inbox *inbox = ctx;
     char *text = inbox->text[net];
@@ -202,7 +203,8 @@ struct numbers {
     size_t last_bytes;
 };
 
-static void on_number(void *ctx, enum net_class net, const uint8_t *data, size_t bytes)
+static void on_number(void *ctx, enum net_class net, const uint8_t *data, size_t bytes,
+                      struct buf *landing)
 {
     struct numbers *n = ctx;
     uint32_t number;
