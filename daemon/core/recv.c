@@ -525,13 +525,13 @@ static bool learn_top(struct channel_in *ch, uint64_t top)
     return true;
 }
 
-/* Keeps the body where it landed, or copies it when it landed in no buf or would keep one that its
- * neighbours leave early: where not all cache all, and this node is to cache this one. */
+/* Keeps the body where it landed, or copies it when it landed in no buf, or would stay there long
+ * after most of its neighbours: what this node caches in a region in which it caches little. */
 static void keep(struct channel_in *ch, const struct wire_packet *p, const uint8_t *body,
                  size_t bytes, struct buf *landing)
 {
     struct context *c = ch->recv->ctx;
-    if (landing != NULL && !view_all_cache(ch->recv->view) && caches(ch, p->seq)) {
+    if (landing != NULL && !view_caches_half(ch->recv->view) && caches(ch, p->seq)) {
         landing = NULL;
     }
     struct buf *b = landing != NULL ? buf_ref(landing) : buf_pool_get(c->bodies, bytes);
