@@ -19,7 +19,6 @@
 enum { KIND_TO_DAEMON = 1, KIND_TO_CLIENT = 2, KIND_SUBMIT = 3, KIND_DELIVER = 4 };
 
 #define IPC_VERSION 1
-#define FRAME_MESSAGES_MAX 64
 #define FRAME_NEEDS_MAX 16
 #define FRAME_PAYLOAD_BYTES 65536u
 /* In front of the payloads of an open frame: the head and the largest Submit header of 64 messages
@@ -70,6 +69,7 @@ struct output {
     uint32_t count, need_count;
     uint32_t group[FRAME_MESSAGES_MAX];
     uint32_t bytes[FRAME_MESSAGES_MAX];
+    uint32_t groups_differ, bytes_differ; /* 0: all are as the first */
     struct need need[FRAME_NEEDS_MAX];
 };
 

@@ -95,6 +95,7 @@ static struct block *frame_open(struct output *o, size_t payload)
     b->start = b->end = FRAME_RESERVE_BYTES;
     o->open = b;
     o->count = o->need_count = 0;
+    o->groups_differ = o->bytes_differ = 0;
     return b;
 }
 
@@ -132,6 +133,8 @@ void output_add(struct qsm *q, uint32_t group, size_t bytes)
     o->open->end += bytes;
     o->group[o->count] = group;
     o->bytes[o->count] = (uint32_t)bytes;
+    o->groups_differ |= group ^ o->group[0];
+    o->bytes_differ |= (uint32_t)bytes ^ o->bytes[0];
     o->count++;
 }
 
@@ -166,7 +169,9 @@ void output_cut(struct qsm *q)
         needs[i].bytes = o->need[i].bytes;
         need_list[i] = &needs[i];
     }
-    header.n_group = header.n_bytes = o->count;
+    header.count = o->count;
+    header.n_group = o->groups_differ ? o->count : o->count > 0;
+    header.n_bytes = o->bytes_differ ? o->count : o->count > 0;
     header.group = o->group;
     header.bytes = o->bytes;
     header.n_need = o->need_count;

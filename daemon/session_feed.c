@@ -285,17 +285,31 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
 
 /* ---- clients submit */
 
+static uint32_t group_of(const Qsm__Submit *m, size_t i)
+{
+    return m->group[frame_list_at(m->n_group, i)];
+}
+
+static uint32_t bytes_of(const Qsm__Submit *m, size_t i)
+{
+    return m->bytes[frame_list_at(m->n_bytes, i)];
+}
+
 static int submit_check(struct client *c, const Qsm__Submit *m, size_t payload_bytes)
 {
     uint64_t sum = 0;
-    if (m->n_group != m->n_bytes)
-        return client_fail(c, -EPROTO, "are lists of different lengths",
+    if (m->count > FRAME_MESSAGES_MAX)
+        return client_fail(c, -EPROTO, "is above 64", "Submit.count = %u", m->count);
+    if (!frame_list_fits(m->n_group, m->count) || !frame_list_fits(m->n_bytes, m->count))
+        return client_fail(c, -EPROTO, "have neither one entry nor one for each message",
                            "Submit.group and Submit.bytes");
     for (size_t i = 0; i < m->n_bytes; i++) {
         if (m->bytes[i] > MESSAGE_MAX)
             return client_fail(c, -EMSGSIZE, "is above 16 MiB", "Submit.bytes[%zu]", i);
         sum += m->bytes[i];
     }
+    if (m->n_bytes == 1)
+        sum *= m->count;
     if (sum != payload_bytes)
         return client_fail(c, -EPROTO, "do not add up to the length of the payloads",
                            "Submit.bytes");
@@ -344,8 +358,8 @@ static size_t submit_run(const struct use *u, const Qsm__Submit *m, size_t i, ui
 {
     uint64_t bytes = 0, may = allowed(u);
     size_t n = 0;
-    for (; i + n < m->n_group && m->group[i + n] == m->group[i]; n++) {
-        uint64_t more = bytes + m->bytes[i + n];
+    for (; i + n < m->count && group_of(m, i + n) == group_of(m, i); n++) {
+        uint64_t more = bytes + bytes_of(m, i + n);
         if (!u->refused && more + (n + 1) * MESSAGE_COST > may)
             break;
         if (n > 0 && more > RUN_BYTES)
@@ -358,24 +372,24 @@ static size_t submit_run(const struct use *u, const Qsm__Submit *m, size_t i, ui
 
 static int submit_messages(struct client *c, const Qsm__Submit *m, const uint8_t *data)
 {
-    for (size_t i = 0, n; i < m->n_group; i += n) {
-        struct use *u = use_find(c, m->group[i]);
+    for (size_t i = 0, n; i < m->count; i += n) {
+        struct use *u = use_find(c, group_of(m, i));
         uint64_t bytes;
         if (!u || (!u->send && !u->refused))
             return client_fail(c, -EBADF, "is not open to send", "Submit.group[%zu] = %u", i,
-                               m->group[i]);
+                               group_of(m, i));
         n = submit_run(u, m, i, &bytes);
         if (n == 0)
             return client_fail(c, -EDQUOT, "is more than was granted for the group",
-                               "Submit.bytes[%zu] = %u", i, m->bytes[i]);
+                               "Submit.bytes[%zu] = %u", i, bytes_of(m, i));
         /* The one copy. */
         struct buf *body = buf_copy(data, bytes);
         const uint8_t *at = body->data;
         uint64_t cost = bytes + n * MESSAGE_COST;
         if (!u->refused)
             spend(u, cost);
-        for (size_t k = i; k < i + n; at += m->bytes[k++])
-            accept_message(c, u, body, at, m->bytes[k], k + 1 == i + n ? (uint32_t)cost : 0);
+        for (size_t k = i; k < i + n; at += bytes_of(m, k++))
+            accept_message(c, u, body, at, bytes_of(m, k), k + 1 == i + n ? (uint32_t)cost : 0);
         buf_unref(body);
         grant_count(c->s, u);
         data += bytes;

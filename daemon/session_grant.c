@@ -416,8 +416,7 @@ bool grant_stalls(struct client *c, const struct frame *f)
 {
     struct session *s = c->s;
     const struct purse *purses[] = {&s->purse, &c->purse};
-    /* A message takes two bytes of the header at least. */
-    uint64_t cost = f->payload_bytes + f->header_bytes / 2 * MESSAGE_COST;
+    uint64_t cost = f->payload_bytes + FRAME_MESSAGES_MAX * MESSAGE_COST;
 
     if (c->revoked == 0)
         return false;

@@ -20,7 +20,6 @@ enum { KIND_TO_DAEMON = 1, KIND_TO_CLIENT = 2, KIND_SUBMIT = 3, KIND_DELIVER = 4
 enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 
 #define IPC_VERSION 1
-#define BATCH_MESSAGES_MAX 64
 #define BATCH_BYTES 65536u
 #define COPY_BYTES 4096u     /* payloads from here on are referenced, not copied */
 #define BLOCK_BYTES 73728u   /* a full frame of small messages and its header */
@@ -261,17 +260,20 @@ struct output {
 struct batch {
     uint32_t count, pieces_count, host_count;
     size_t bytes;
-    uint32_t group[BATCH_MESSAGES_MAX], size[BATCH_MESSAGES_MAX], sender[BATCH_MESSAGES_MAX];
-    uint64_t number[BATCH_MESSAGES_MAX], epoch[BATCH_MESSAGES_MAX];
+    uint32_t group[FRAME_MESSAGES_MAX], size[FRAME_MESSAGES_MAX], sender[FRAME_MESSAGES_MAX];
+    uint64_t number[FRAME_MESSAGES_MAX], epoch[FRAME_MESSAGES_MAX];
+    struct {
+        uint64_t group, size, sender, number, epoch;
+    } differ; /* 0: all are as the first, or numbered in turn behind it */
     struct {
         struct buf *buf;
         const uint8_t *data;
         size_t bytes;
-    } pieces[BATCH_MESSAGES_MAX];
+    } pieces[FRAME_MESSAGES_MAX];
     struct {
         uint32_t node;
         char *name; /* owned */
-    } hosts[BATCH_MESSAGES_MAX];
+    } hosts[FRAME_MESSAGES_MAX];
 };
 
 struct client {

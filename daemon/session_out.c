@@ -243,7 +243,7 @@ static void head_add(struct client *c)
 {
     struct batch *b = &c->batch;
     Qsm__Deliver d = QSM__DELIVER__INIT;
-    Qsm__Member members[BATCH_MESSAGES_MAX], *list[BATCH_MESSAGES_MAX];
+    Qsm__Member members[FRAME_MESSAGES_MAX], *list[FRAME_MESSAGES_MAX];
 
     for (uint32_t i = 0; i < b->host_count; i++) {
         qsm__member__init(&members[i]);
@@ -251,7 +251,12 @@ static void head_add(struct client *c)
         members[i].host = b->hosts[i].name;
         list[i] = &members[i];
     }
-    d.n_group = d.n_bytes = d.n_sender = d.n_number = d.n_epoch = b->count;
+    d.count = b->count;
+    d.n_group = b->differ.group ? b->count : 1;
+    d.n_bytes = b->differ.size ? b->count : 1;
+    d.n_sender = b->differ.sender ? b->count : 1;
+    d.n_number = b->differ.number ? b->count : 1;
+    d.n_epoch = b->differ.epoch ? b->count : 1;
     d.group = b->group;
     d.bytes = b->size;
     d.sender = b->sender;
@@ -284,6 +289,7 @@ void out_cut(struct client *c)
     c->s->stats.client_frames_out++;
     b->count = b->pieces_count = b->host_count = 0;
     b->bytes = 0;
+    memset(&b->differ, 0, sizeof(b->differ));
 }
 
 bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
@@ -340,6 +346,22 @@ static void batch_host(struct client *c, uint32_t node)
     b->host_count++;
 }
 
+static void batch_names(struct batch *b, const struct use *u, const struct delivery *d)
+{
+    uint32_t n = b->count;
+
+    b->group[n] = u->id;
+    b->size[n] = d->bytes;
+    b->sender[n] = d->sender;
+    b->number[n] = d->number;
+    b->epoch[n] = d->epoch;
+    b->differ.group |= u->id ^ b->group[0];
+    b->differ.size |= d->bytes ^ b->size[0];
+    b->differ.sender |= d->sender ^ b->sender[0];
+    b->differ.number |= d->number ^ (b->number[0] + n);
+    b->differ.epoch |= d->epoch ^ b->epoch[0];
+}
+
 bool out_message(struct client *c, struct use *u, const struct delivery *d)
 {
     struct batch *b = &c->batch;
@@ -351,19 +373,14 @@ bool out_message(struct client *c, struct use *u, const struct delivery *d)
     if (b->count > 0 && b->bytes + d->bytes > BATCH_BYTES)
         out_cut(c);
     batch_host(c, d->sender);
-    uint32_t n = b->count;
-    b->group[n] = u->id;
-    b->size[n] = d->bytes;
-    b->sender[n] = d->sender;
-    b->number[n] = d->number;
-    b->epoch[n] = d->epoch;
+    batch_names(b, u, d);
     batch_payload(c, d);
     b->bytes += d->bytes;
     b->count++;
     c->out.messages++;
     u->last_out = c->out.queued_total + b->bytes + 1;
     c->s->stats.client_messages_out++;
-    if (b->count == BATCH_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
+    if (b->count == FRAME_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
         out_cut(c);
     client_fresh(c);
     return true;

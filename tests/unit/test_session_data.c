@@ -1,6 +1,7 @@
 /* Tests of daemon/session: messages from clients and to them, and what clients may get wrong. */
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "frame.h"
@@ -168,19 +169,66 @@ START_TEST(messages_arrive_in_frames_of_64_with_all_that_names_them)
         core_delivers("g", n % 2 ? 2 : 3, n, &n, sizeof(n));
     rig_turn(NULL);
     const struct told *t = delivered(c, 0);
-    ck_assert_uint_eq(t->deliver->n_group, 64);
-    ck_assert_uint_eq(t->deliver->group[63], 1);
-    ck_assert_uint_eq(t->deliver->bytes[63], 8);
-    ck_assert_uint_eq(t->deliver->sender[63], 3);
-    ck_assert_uint_eq(t->deliver->number[63], 64);
-    ck_assert_uint_eq(t->deliver->epoch[63], 5);
+    ck_assert_uint_eq(t->deliver->count, 64);
+    struct told_message last = told_message(t->deliver, 63);
+    ck_assert_uint_eq(last.group, 1);
+    ck_assert_uint_eq(last.bytes, 8);
+    ck_assert_uint_eq(last.sender, 3);
+    ck_assert_uint_eq(last.number, 64);
+    ck_assert_uint_eq(last.epoch, 5);
     uint64_t n = 64;
     ck_assert_mem_eq(t->payload + 63 * 8, &n, 8);
     /* host2 is known from the view. */
     ck_assert_uint_eq(t->deliver->n_host, 1);
     ck_assert_str_eq(t->deliver->host[0]->host, "host3");
-    ck_assert_uint_eq(delivered(c, 1)->deliver->n_group, 1);
+    ck_assert_uint_eq(delivered(c, 1)->deliver->count, 1);
     ck_assert_uint_eq(delivered(c, 1)->deliver->n_host, 0);
+    rig_end(c, NULL);
+}
+END_TEST
+
+/* Which lists of the i-th frame have an entry for each message. */
+static const char *long_lists(const struct client *c, unsigned i)
+{
+    static char text[8];
+    const Qsm__Deliver *d = delivered(c, i)->deliver;
+    snprintf(text, sizeof(text), "%s%s%s%s%s", d->n_group > 1 ? "g" : "", d->n_bytes > 1 ? "b" : "",
+             d->n_sender > 1 ? "s" : "", d->n_number > 1 ? "n" : "", d->n_epoch > 1 ? "e" : "");
+    return text;
+}
+
+START_TEST(what_is_the_same_of_all_messages_of_a_frame_is_said_once)
+{
+    rig_begin();
+    struct client *c = client_in("g", RECV);
+    say_open(c, 2, 2, "h", RECV);
+    core_event("h", GROUP_VIEW, 5);
+    rig_turn(NULL);
+    static const struct {
+        const char *group;
+        uint32_t sender, bytes;
+        uint64_t number;
+        const char *lists; /* with two in turn before it */
+    } rows[] = {{"g", 2, 1, 3, ""},   {"h", 2, 1, 3, "g"}, {"g", 2, 0, 3, "b"},
+                {"g", 3, 1, 3, "s"},  {"g", 2, 1, 4, "n"}, {"g", 2, 1, 1, "n"},
+                {"h", 3, 0, 9, "gbsn"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        core_delivers("g", 2, 1, "x", 1);
+        core_delivers("g", 2, 2, "y", 1);
+        core_delivers(rows[i].group, rows[i].sender, rows[i].number, "z", rows[i].bytes);
+        rig_turn(NULL);
+        ck_assert_str_eq(long_lists(c, 0), rows[i].lists);
+        struct told_message second = told_message(delivered(c, 0)->deliver, 1);
+        ck_assert_uint_eq(second.group, 1);
+        ck_assert_uint_eq(second.bytes, 1);
+        ck_assert_uint_eq(second.sender, 2);
+        ck_assert_uint_eq(second.number, 2);
+        struct told_message third = told_message(delivered(c, 0)->deliver, 2);
+        ck_assert_uint_eq(third.group, *rows[i].group == 'g' ? 1 : 2);
+        ck_assert_uint_eq(third.bytes, rows[i].bytes);
+        ck_assert_uint_eq(third.sender, rows[i].sender);
+        ck_assert_uint_eq(third.number, rows[i].number);
+    }
     rig_end(c, NULL);
 }
 END_TEST
@@ -257,12 +305,13 @@ START_TEST(output_survives_writes_that_are_cut_anywhere)
     for (unsigned i = 0; delivered(c, i); i++) {
         const struct told *t = delivered(c, i);
         const uint8_t *at = t->payload;
-        for (size_t k = 0; k < t->deliver->n_group; k++) {
-            ck_assert_uint_eq(t->deliver->number[k], ++n);
-            ck_assert_uint_eq(t->deliver->bytes[k], n * 37 % 6000);
-            for (uint32_t b = 0; b < t->deliver->bytes[k]; b++)
+        for (size_t k = 0; k < t->deliver->count; k++) {
+            struct told_message m = told_message(t->deliver, k);
+            ck_assert_uint_eq(m.number, ++n);
+            ck_assert_uint_eq(m.bytes, n * 37 % 6000);
+            for (uint32_t b = 0; b < m.bytes; b++)
                 ck_assert_uint_eq(at[b], (uint8_t)n);
-            at += t->deliver->bytes[k];
+            at += m.bytes;
         }
     }
     ck_assert_uint_eq(n, 300);
@@ -283,9 +332,9 @@ START_TEST(a_client_may_do_without_its_own_messages)
     ck_assert_int_eq(core_pulls("g", 2), 'b');
     core_delivers("g", 1, 2, "b", 1);
     rig_turn(NULL);
-    ck_assert_uint_eq(delivered(a, 0)->deliver->n_group, 1);
+    ck_assert_uint_eq(delivered(a, 0)->deliver->count, 1);
     ck_assert_int_eq(delivered(a, 0)->payload[0], 'b');
-    ck_assert_uint_eq(delivered(b, 0)->deliver->n_group, 1);
+    ck_assert_uint_eq(delivered(b, 0)->deliver->count, 1);
     ck_assert_int_eq(delivered(b, 0)->payload[0], 'a');
     rig_end(a, b);
 }
@@ -301,7 +350,7 @@ START_TEST(a_later_local_client_starts_after_what_was_delivered)
     say_open(b, 1, 1, "g", RECV);
     core_delivers("g", 2, 2, "y", 1);
     rig_turn(NULL);
-    ck_assert_uint_eq(delivered(b, 0)->deliver->n_group, 1);
+    ck_assert_uint_eq(delivered(b, 0)->deliver->count, 1);
     ck_assert_uint_eq(delivered(b, 0)->deliver->number[0], 2);
     /* Positions name only who was delivered to this subscription. */
     say_close(a, 2, 1, RECV);
@@ -452,29 +501,46 @@ END_TEST
 START_TEST(submits_that_do_not_add_up_are_named)
 {
     static const struct {
-        uint32_t group, bytes;
-        size_t groups, payload;
+        uint32_t count, group, bytes;
+        size_t groups, lengths, payload;
         const char *error;
     } rows[] = {
-        {1, 4, 1, 3, "frame 3: Submit.bytes: do not add up to the length of the payloads"},
-        {1, 4, 0, 4, "frame 3: Submit.group and Submit.bytes: are lists of different lengths"},
-        {2, 4, 1, 4, "frame 3: Submit.group[0] = 2: is not open to send"},
-        {1, (16u << 20) + 1, 1, 4, "frame 3: Submit.bytes[0]: is above 16 MiB"},
+        {1, 1, 4, 1, 1, 3, "Submit.bytes: do not add up to the length of the payloads"},
+        {3, 1, 4, 1, 1, 4, "Submit.bytes: do not add up to the length of the payloads"},
+        {0, 1, 4, 0, 0, 4, "Submit.bytes: do not add up to the length of the payloads"},
+        {64, 1, 1u << 23, 1, 1, 0, "Submit.bytes: do not add up to the length of the payloads"},
+        {65, 1, 0, 1, 1, 0, "Submit.count = 65: is above 64"},
+        {UINT32_MAX, 1, 1, 1, 1, 4, "Submit.count = 4294967295: is above 64"},
+        {1, 1, 4, 0, 1, 4, "Submit.group and Submit.bytes: have neither one entry nor one for each "
+                           "message"},
+        {3, 1, 4, 3, 2, 8, "Submit.group and Submit.bytes: have neither one entry nor one for each "
+                           "message"},
+        {3, 1, 4, 2, 3, 12, "Submit.group and Submit.bytes: have neither one entry nor one for each "
+                            "message"},
+        {0, 1, 4, 1, 0, 0, "Submit.group and Submit.bytes: have neither one entry nor one for each "
+                           "message"},
+        {1, 2, 4, 1, 1, 4, "Submit.group[0] = 2: is not open to send"},
+        {2, 1, (16u << 20) + 1, 1, 2, 4, "Submit.bytes[0]: is above 16 MiB"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         rig_begin();
         struct client *c = client_in("g", SEND);
-        uint32_t group = rows[i].group, bytes = rows[i].bytes;
+        uint32_t groups[3], lengths[3];
+        for (int k = 0; k < 3; k++) {
+            groups[k] = rows[i].group;
+            lengths[k] = rows[i].bytes;
+        }
         Qsm__Submit m = QSM__SUBMIT__INIT;
+        m.count = rows[i].count;
         m.n_group = rows[i].groups;
-        m.group = &group;
-        m.n_bytes = 1;
-        m.bytes = &bytes;
-        size_t header = qsm__submit__pack(&m, rig_frame + FRAME_HEAD_BYTES);
-        frame_write_head(rig_frame, 3, header, rows[i].payload);
-        ck_assert_int_lt(rig_say(c, rig_frame, FRAME_HEAD_BYTES + header + rows[i].payload), 0);
+        m.group = groups;
+        m.n_bytes = rows[i].lengths;
+        m.bytes = lengths;
+        ck_assert_int_lt(say_messages(c, &m, rows[i].payload, 'x'), 0);
         rig_turn(NULL);
-        ck_assert_str_eq(error_of(c), rows[i].error);
+        char error[256];
+        snprintf(error, sizeof(error), "frame 3: %s", rows[i].error);
+        ck_assert_str_eq(error_of(c), error);
         rig_end(c, NULL);
     }
 }
@@ -486,7 +552,7 @@ START_TEST(a_header_that_swells_is_refused)
     struct client *c = client_in("g", SEND);
     /* Empty NeedGrants: two bytes each on the wire, forty and a pointer in memory. */
     for (size_t i = 0; i < 65534; i += 2) {
-        rig_frame[FRAME_HEAD_BYTES + i] = 3 << 3 | 2;
+        rig_frame[FRAME_HEAD_BYTES + i] = 4 << 3 | 2;
         rig_frame[FRAME_HEAD_BYTES + i + 1] = 0;
     }
     frame_write_head(rig_frame, 3, 65534, 0);
@@ -537,6 +603,7 @@ static size_t recording(uint8_t *out, size_t *starts, size_t *ret_frames)
         Qsm__NeedGrant need = QSM__NEED_GRANT__INIT, *needs[1] = {&need};
         need.id = 2, need.bytes = 300000;
         Qsm__Submit submit = QSM__SUBMIT__INIT;
+        submit.count = 3;
         submit.n_group = submit.n_bytes = 3;
         submit.group = ids, submit.bytes = sizes;
         submit.n_need = 1, submit.need = needs;
@@ -607,6 +674,7 @@ Suite *suite_session_data(void)
     tcase_add_test(t, a_group_opened_again_sends_what_was_queued_before_first);
     tcase_add_test(t, what_was_accepted_before_a_close_goes_out_without_a_word);
     tcase_add_test(t, messages_arrive_in_frames_of_64_with_all_that_names_them);
+    tcase_add_test(t, what_is_the_same_of_all_messages_of_a_frame_is_said_once);
     tcase_add_test(t, large_payloads_are_referenced_and_small_ones_are_copied);
     tcase_add_test(t, output_survives_writes_that_are_cut_anywhere);
     tcase_add_test(t, a_client_may_do_without_its_own_messages);
