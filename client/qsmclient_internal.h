@@ -215,11 +215,13 @@ void need_grant(struct qsm *q, struct qsm_group *g, size_t cost);
 /* ---- qsmclient_io.c */
 /* Queues a control frame. -ENOMEM, -EMSGSIZE (above FRAME_CONTROL_MAX), -ENOTCONN. */
 int output_control(struct qsm *q, const Qsm__ToDaemon *message);
-bool output_full(const struct qsm *q);
-/* Room for a message of bytes in the open frame, made if need be; NULL: out of memory. */
-uint8_t *output_room(struct qsm *q, size_t bytes);
-/* Bytes that output_room gives without cutting the open frame; 0: none is open or it is full. */
-size_t output_room_left(const struct qsm *q);
+static inline bool output_full(const struct qsm *q)
+{
+    return q->out.data_blocks >= OUTPUT_BLOCKS_MAX;
+}
+/* Room for a message of bytes or more, as many as are left, in the open frame, which is made if
+ * need be; NULL: out of memory. */
+uint8_t *output_room(struct qsm *q, size_t bytes, size_t *ret_room);
 /* The message that was written to output_room is part of the frame. */
 void output_add(struct qsm *q, uint32_t group, size_t bytes);
 int output_need(struct qsm *q, uint32_t group, uint64_t bytes);

@@ -78,11 +78,6 @@ bool output_pending(const struct qsm *q)
     return q->out.open || !STAILQ_EMPTY(&q->out.queue);
 }
 
-bool output_full(const struct qsm *q)
-{
-    return q->out.data_blocks >= OUTPUT_BLOCKS_MAX;
-}
-
 /* ---- the open data frame */
 
 static struct block *frame_open(struct output *o, size_t payload)
@@ -99,16 +94,7 @@ static struct block *frame_open(struct output *o, size_t payload)
     return b;
 }
 
-size_t output_room_left(const struct qsm *q)
-{
-    const struct output *o = &q->out;
-
-    if (!o->open || o->count == FRAME_MESSAGES_MAX)
-        return 0;
-    return o->open->size - o->open->end;
-}
-
-uint8_t *output_room(struct qsm *q, size_t bytes)
+uint8_t *output_room(struct qsm *q, size_t bytes, size_t *ret_room)
 {
     struct output *o = &q->out;
 
@@ -120,6 +106,7 @@ uint8_t *output_room(struct qsm *q, size_t bytes)
     }
     if (!o->open && !frame_open(o, bytes))
         return NULL;
+    *ret_room = o->open->size - o->open->end;
     return o->open->bytes + o->open->end;
 }
 

@@ -90,11 +90,12 @@ static int send_message(struct qsm *q, struct qsm_group *g, const void *data, si
         need_grant(q, g, cost);
         return starve(q, g, cost);
     }
-    uint8_t *room = output_room(q, bytes);
-    if (!room || (token && token_add(g, *token) < 0))
+    size_t room;
+    uint8_t *buffer = output_room(q, bytes, &room);
+    if (!buffer || (token && token_add(g, *token) < 0))
         return -ENOMEM;
     if (bytes > 0)
-        memcpy(room, data, bytes);
+        memcpy(buffer, data, bytes);
     output_add(q, g->id, bytes);
     g->grant -= cost;
     g->sent++;
@@ -132,8 +133,8 @@ static bool feed_once(struct qsm *q, struct qsm_group *g, bool *ret_again)
 {
     size_t grant = (size_t)g->grant - MESSAGE_COST;
     size_t wants = g->starved_cost ? g->starved_cost - MESSAGE_COST : FEED_ROOM_BYTES;
-    uint8_t *buffer = output_room(q, wants < grant ? wants : grant);
-    size_t room = output_room_left(q), needs = 0;
+    size_t room = 0, needs = 0;
+    uint8_t *buffer = output_room(q, wants < grant ? wants : grant, &room);
 
     if (!buffer)
         return true;
@@ -173,8 +174,10 @@ void pull_feeds(struct qsm *q)
     }
     while (idle < count && !output_full(q) && (g = TAILQ_FIRST(&q->feeds))) {
         bool again = false;
-        TAILQ_REMOVE(&q->feeds, g, feed_next);
-        TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
+        if (count > 1) {
+            TAILQ_REMOVE(&q->feeds, g, feed_next);
+            TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
+        }
         idle++;
         if (!g->granted)
             continue;

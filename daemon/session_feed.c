@@ -183,10 +183,11 @@ static void settle(struct session *s, struct use *u, uint64_t count, const char 
     if (u->client && lost) {
         completion_tell(u, before, NULL);
         completion_tell(u, u->settled, lost);
-    } else {
+    } else if (!u->is_dirty) {
         feed_dirty(u);
     }
-    use_release(s, u);
+    if (!u->send)
+        use_release(s, u);
 }
 
 static void run_add(struct local *l, struct use *u, uint64_t number)
@@ -222,14 +223,17 @@ static void settle_up_to(struct session *s, struct local *l, uint64_t number, co
         struct run *r = &l->runs[l->run_first];
         if (number < r->first)
             return;
-        uint64_t count = number - r->first + 1 < r->count ? number - r->first + 1 : r->count;
         struct use *u = r->use;
-        r->first += count;
-        r->count -= count;
-        if (r->count == 0) {
-            l->run_first = (l->run_first + 1) & (l->run_room - 1);
-            l->run_count--;
+        uint64_t count = number - r->first + 1;
+        if (count < r->count) {
+            r->first += count;
+            r->count -= count;
+            settle(s, u, count, lost);
+            return;
         }
+        count = r->count;
+        l->run_first = (l->run_first + 1) & (l->run_room - 1);
+        l->run_count--;
         settle(s, u, count, lost);
     }
     if (l->senders == 0)

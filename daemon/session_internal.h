@@ -258,6 +258,13 @@ struct output {
     uint32_t block_used;
 };
 
+/* Payloads of the open frame that lie behind one another. */
+struct piece {
+    struct buf *buf; /* a reference */
+    const uint8_t *data;
+    size_t bytes;
+};
+
 /* The data frame that is being filled. */
 struct batch {
     uint32_t count, pieces_count, host_count;
@@ -267,11 +274,7 @@ struct batch {
     struct {
         uint64_t group, size, sender, number, epoch;
     } differ; /* 0: all are as the first, or numbered in turn behind it */
-    struct {
-        struct buf *buf;
-        const uint8_t *data;
-        size_t bytes;
-    } pieces[FRAME_MESSAGES_MAX];
+    struct piece pieces[FRAME_MESSAGES_MAX];
     struct {
         uint32_t node;
         char *name; /* owned */
@@ -334,8 +337,8 @@ struct session {
     uint32_t handle_room;
     TAILQ_HEAD(, local) pending, lingering;
     struct members *last_members;
-    struct arena arena;   /* of the frame being looked at */
-    struct arena scratch; /* of the message being built */
+    struct arena arena;      /* of the frame being looked at */
+    struct arena scratch;    /* of the message being built */
     struct buf_pool *blocks; /* for clients' output; owned */
     struct buf_pool *runs;   /* for what clients submit; owned */
     struct session_stats stats;
@@ -379,7 +382,10 @@ void client_leave(struct client *c);
 
 /* ---- session_group.c */
 void local_event(void *ctx, const struct group_event *e);
-struct local *local_of(struct session *s, uint32_t handle);   /* NULL: none */
+static inline struct local *local_of(const struct session *s, uint32_t handle) /* NULL: none */
+{
+    return handle < s->handle_room ? s->by_handle[handle] : NULL;
+}
 struct local *local_get(struct session *s, const char *name); /* made when there is none */
 /* Has what the group wants of the node looked at in session_work. */
 void local_touch(struct session *s, struct local *l);

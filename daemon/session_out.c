@@ -304,30 +304,29 @@ bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
            c->out.messages + messages <= config->queue_messages;
 }
 
+/* Payloads that are copied go behind one another as long as the block lasts: nothing else is
+ * written there while the frame is open. */
 static void batch_payload(struct client *c, const struct delivery *d)
 {
     struct batch *b = &c->batch;
-    struct buf *buf;
+    struct output *o = &c->out;
+    struct piece *p = &b->pieces[b->pieces_count];
 
     if (d->bytes == 0)
         return;
-    const uint8_t *data = d->data;
-    if (d->bytes < COPY_BYTES) {
-        uint8_t *at = block_room(c, d->bytes, &buf);
-        data = memcpy(at, data, d->bytes);
-    } else {
-        buf = buf_ref(d->body);
-    }
-    uint32_t n = b->pieces_count;
-    if (n > 0 && b->pieces[n - 1].buf == buf &&
-        b->pieces[n - 1].data + b->pieces[n - 1].bytes == data) {
-        b->pieces[n - 1].bytes += d->bytes;
-        buf_unref(buf);
+    if (d->bytes < COPY_BYTES && b->pieces_count > 0 && p[-1].buf == o->block &&
+        BLOCK_BYTES - o->block_used >= d->bytes) {
+        memcpy(o->block->data + o->block_used, d->data, d->bytes);
+        o->block_used += d->bytes;
+        p[-1].bytes += d->bytes;
         return;
     }
-    b->pieces[n].buf = buf;
-    b->pieces[n].data = data;
-    b->pieces[n].bytes = d->bytes;
+    p->data = d->data;
+    p->bytes = d->bytes;
+    if (d->bytes < COPY_BYTES)
+        p->data = memcpy(block_room(c, d->bytes, &p->buf), d->data, d->bytes);
+    else
+        p->buf = buf_ref(d->body);
     b->pieces_count++;
 }
 
@@ -370,7 +369,7 @@ bool out_message(struct client *c, struct use *u, const struct delivery *d)
         return true; /* it is about to be closed */
     if (!out_room(c, d->bytes, 1))
         return false;
-    if (b->count > 0 && b->bytes + d->bytes > BATCH_BYTES)
+    if (b->bytes + d->bytes > BATCH_BYTES)
         out_cut(c);
     batch_host(c, d->sender);
     batch_names(b, u, d);
@@ -382,6 +381,7 @@ bool out_message(struct client *c, struct use *u, const struct delivery *d)
     c->s->stats.client_messages_out++;
     if (b->count == FRAME_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
         out_cut(c);
-    client_fresh(c);
+    if (!c->is_fresh)
+        client_fresh(c);
     return true;
 }
