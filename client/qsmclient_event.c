@@ -433,7 +433,7 @@ static int on_completion(struct qsm *q, const Qsm__ToClient *m)
         return 0;
     if (c->k > g->sent)
         return malformed(q, "a Completion of a message that was never submitted");
-    outstanding_add(q, -(int64_t)(c->k - g->done));
+    outstanding_take(q, c->k - g->done);
     g->done = c->k;
     if (c->lost)
         q->unknown = true;

@@ -204,7 +204,7 @@ void request_free(struct qsm *q, struct request *r);
 int groups_reopen(struct qsm *q, int64_t deadline);
 
 /* ---- qsmclient_send.c */
-void outstanding_add(struct qsm *q, int64_t count);
+void outstanding_take(struct qsm *q, uint64_t count); /* messages that completed */
 void group_stop_sending(struct qsm *q, struct qsm_group *g);
 /* Nothing more is heard of what was sent to g: it completes with status. */
 void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *reason);

@@ -113,16 +113,15 @@ uint8_t *output_room(struct qsm *q, size_t bytes, size_t *ret_room)
 void output_add(struct qsm *q, uint32_t group, size_t bytes)
 {
     struct output *o = &q->out;
+    uint32_t n = o->count++;
 
-    assert(o->open);
-    assert(o->count < FRAME_MESSAGES_MAX);
+    assert(n < FRAME_MESSAGES_MAX);
     assert(o->open->size - o->open->end >= bytes);
     o->open->end += bytes;
-    o->group[o->count] = group;
-    o->bytes[o->count] = (uint32_t)bytes;
+    o->group[n] = group;
+    o->bytes[n] = (uint32_t)bytes;
     o->groups_differ |= group ^ o->group[0];
     o->bytes_differ |= (uint32_t)bytes ^ o->bytes[0];
-    o->count++;
 }
 
 int output_need(struct qsm *q, uint32_t group, uint64_t bytes)

@@ -287,6 +287,7 @@ void out_cut(struct client *c)
     for (uint32_t i = 0; i < b->host_count; i++)
         free(b->hosts[i].name);
     c->s->stats.client_frames_out++;
+    c->s->stats.client_messages_out += b->count;
     b->count = b->pieces_count = b->host_count = 0;
     b->bytes = 0;
     memset(&b->differ, 0, sizeof(b->differ));
@@ -378,7 +379,6 @@ bool out_message(struct client *c, struct use *u, const struct delivery *d)
     b->count++;
     c->out.messages++;
     u->last_out = c->out.queued_total + b->bytes + 1;
-    c->s->stats.client_messages_out++;
     if (b->count == FRAME_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
         out_cut(c);
     if (!c->is_fresh)
