@@ -211,18 +211,17 @@ static void pull(struct loop *l, enum net_class lowest)
     uint64_t end_us = l->now_us + PULL_QUANTUM_US;
     struct datagram d;
     unsigned count = 0;
-    int room;
+    int room = udp_room(l->config.udp);
 
-    while ((room = udp_room(l->config.udp)) >= 0) {
-        d.body_bytes = 0;
-        d.body_ref = NULL;
+    while (room >= 0) {
         if (room > (int)lowest)
             room = (int)lowest;
         if (!node_pull(l->config.node, (enum net_class)room, &d, l->now_us))
             break;
         /* A kill -9 comes at any moment: what others can know of must be in the trace. */
         trace_flush(l->config.trace);
-        udp_put(l->config.udp, &d);
+        if (udp_put(l->config.udp, &d))
+            room = udp_room(l->config.udp);
         if (++count % UDP_BATCH != 0)
             continue;
         l->now_us = clock_now();

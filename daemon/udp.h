@@ -92,8 +92,9 @@ unsigned udp_receive(struct udp *u, enum udp_socket socket, udp_each *each, void
 /* The lowest class that udp_put can take now, with all that rank above it; -1: not even control. */
 int udp_room(const struct udp *u);
 
-/* Takes a datagram, of a class that has room, with its reference; sends when a batch is full. */
-void udp_put(struct udp *u, struct datagram *d);
+/* Takes a datagram, of a class that has room, with its reference; sends when a batch is full. True:
+ * it did, and room may be another. */
+bool udp_put(struct udp *u, struct datagram *d);
 
 /* Sends what was put; what the sockets can't take stays for the next time. */
 void udp_flush(struct udp *u);

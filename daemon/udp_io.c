@@ -275,7 +275,7 @@ int udp_room(const struct udp *u)
     return lowest;
 }
 
-void udp_put(struct udp *u, struct datagram *d)
+bool udp_put(struct udp *u, struct datagram *d)
 {
     struct udp_batch *b = &u->out[d->net];
     uint8_t *head = b->heads + b->heads_bytes;
@@ -293,8 +293,10 @@ void udp_put(struct udp *u, struct datagram *d)
                                            .body_ref = d->body_ref};
     u->counters.send_fragmented +=
         u->fragments && d->head_bytes + d->body_bytes + UDP_HEADERS_BYTES > u->mtu;
-    if (++b->count == UDP_OUT_MAX)
-        send_batch(u, d->net);
+    if (++b->count < UDP_OUT_MAX)
+        return false;
+    send_batch(u, d->net);
+    return true;
 }
 
 void udp_flush(struct udp *u)

@@ -42,22 +42,20 @@ struct buf *buf_copy(const void *bytes, size_t size)
     return b;
 }
 
-struct buf *buf_ref(struct buf *b)
-{
-    assert(b->refs > 0);
-    assert(b->refs < UINT32_MAX);
-    b->refs++;
-    return b;
-}
-
 static void pool_done(struct buf_pool *p)
 {
     free(p->spare);
     free(p);
 }
 
-static void give_back(struct buf_pool *p, struct buf *b)
+void buf_give_back(struct buf *b)
 {
+    struct buf_pool *p = b->pool;
+
+    if (p == NULL) {
+        free(b);
+        return;
+    }
     p->out--;
     if (!p->closed && p->spare_count < p->spare_max)
         p->spare[p->spare_count++] = b;
@@ -65,19 +63,6 @@ static void give_back(struct buf_pool *p, struct buf *b)
         free(b);
     if (p->closed && p->out == 0)
         pool_done(p);
-}
-
-void buf_unref(struct buf *b)
-{
-    if (b == NULL)
-        return;
-    assert(b->refs > 0);
-    if (--b->refs > 0)
-        return;
-    if (b->pool != NULL)
-        give_back(b->pool, b);
-    else
-        free(b);
 }
 
 struct buf_pool *buf_pool_new(uint32_t bytes, uint32_t spare_max)

@@ -3,6 +3,7 @@
 #ifndef QSM_BUF_H
 #define QSM_BUF_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,10 +23,26 @@ struct buf *buf_new(size_t size);
 struct buf *buf_copy(const void *bytes, size_t size);
 
 /* One more reference; returns b. */
-struct buf *buf_ref(struct buf *b);
+static inline struct buf *buf_ref(struct buf *b)
+{
+    assert(b->refs > 0);
+    assert(b->refs < UINT32_MAX);
+    b->refs++;
+    return b;
+}
+
+/* Nobody refers to it any more. */
+void buf_give_back(struct buf *b);
 
 /* One reference less; the last frees it. NULL is fine. */
-void buf_unref(struct buf *b);
+static inline void buf_unref(struct buf *b)
+{
+    if (b == NULL)
+        return;
+    assert(b->refs > 0);
+    if (--b->refs == 0)
+        buf_give_back(b);
+}
 
 /* A pool keeps bufs of one size that nobody refers to, so that a busy path allocates nothing. Like
  * the bufs it is for one thread. With address sanitizer it keeps none: what is used after the last

@@ -40,47 +40,57 @@ static inline const uint8_t *read_bytes(struct reader *r, size_t n)
     return at;
 }
 
-/* Copies the next n bytes to out; zeros when they are not there. */
-static inline void read_into(struct reader *r, void *out, size_t n)
+/* Fields of which it is known that their bytes are there. */
+static inline uint16_t get_u16(const uint8_t *at)
 {
-    const uint8_t *at = read_bytes(r, n);
+    uint16_t v;
 
-    if (at != NULL)
-        memcpy(out, at, n);
-    else
-        memset(out, 0, n);
+    memcpy(&v, at, sizeof v);
+    return le16toh(v);
+}
+
+static inline uint32_t get_u32(const uint8_t *at)
+{
+    uint32_t v;
+
+    memcpy(&v, at, sizeof v);
+    return le32toh(v);
+}
+
+static inline uint64_t get_u64(const uint8_t *at)
+{
+    uint64_t v;
+
+    memcpy(&v, at, sizeof v);
+    return le64toh(v);
 }
 
 static inline uint8_t read_u8(struct reader *r)
 {
-    uint8_t v;
+    const uint8_t *at = read_bytes(r, sizeof(uint8_t));
 
-    read_into(r, &v, sizeof v);
-    return v;
+    return at != NULL ? *at : 0;
 }
 
 static inline uint16_t read_u16(struct reader *r)
 {
-    uint16_t v;
+    const uint8_t *at = read_bytes(r, sizeof(uint16_t));
 
-    read_into(r, &v, sizeof v);
-    return le16toh(v);
+    return at != NULL ? get_u16(at) : 0;
 }
 
 static inline uint32_t read_u32(struct reader *r)
 {
-    uint32_t v;
+    const uint8_t *at = read_bytes(r, sizeof(uint32_t));
 
-    read_into(r, &v, sizeof v);
-    return le32toh(v);
+    return at != NULL ? get_u32(at) : 0;
 }
 
 static inline uint64_t read_u64(struct reader *r)
 {
-    uint64_t v;
+    const uint8_t *at = read_bytes(r, sizeof(uint64_t));
 
-    read_into(r, &v, sizeof v);
-    return le64toh(v);
+    return at != NULL ? get_u64(at) : 0;
 }
 
 /* ---- writing */
@@ -90,15 +100,44 @@ static inline size_t writer_left(const struct writer *w)
     return w->bad ? 0 : (size_t)(w->end - w->at);
 }
 
-static inline void write_bytes(struct writer *w, const void *p, size_t n)
+/* Room for the next n bytes; NULL when bad. */
+static inline uint8_t *write_room(struct writer *w, size_t n)
 {
+    uint8_t *at = w->at;
+
     if (w->bad || n > writer_left(w)) {
         w->bad = true;
-        return;
+        return NULL;
     }
-    if (n > 0)
-        memcpy(w->at, p, n);
     w->at += n;
+    return at;
+}
+
+static inline void write_bytes(struct writer *w, const void *p, size_t n)
+{
+    uint8_t *at = write_room(w, n);
+
+    if (at != NULL && n > 0)
+        memcpy(at, p, n);
+}
+
+/* Fields for which room was taken. */
+static inline void put_u16(uint8_t *at, uint16_t v)
+{
+    v = htole16(v);
+    memcpy(at, &v, sizeof v);
+}
+
+static inline void put_u32(uint8_t *at, uint32_t v)
+{
+    v = htole32(v);
+    memcpy(at, &v, sizeof v);
+}
+
+static inline void put_u64(uint8_t *at, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(at, &v, sizeof v);
 }
 
 static inline void write_u8(struct writer *w, uint8_t v)
@@ -108,23 +147,26 @@ static inline void write_u8(struct writer *w, uint8_t v)
 
 static inline void write_u16(struct writer *w, uint16_t v)
 {
-    uint16_t little = htole16(v);
+    uint8_t *at = write_room(w, sizeof v);
 
-    write_bytes(w, &little, sizeof little);
+    if (at != NULL)
+        put_u16(at, v);
 }
 
 static inline void write_u32(struct writer *w, uint32_t v)
 {
-    uint32_t little = htole32(v);
+    uint8_t *at = write_room(w, sizeof v);
 
-    write_bytes(w, &little, sizeof little);
+    if (at != NULL)
+        put_u32(at, v);
 }
 
 static inline void write_u64(struct writer *w, uint64_t v)
 {
-    uint64_t little = htole64(v);
+    uint8_t *at = write_room(w, sizeof v);
 
-    write_bytes(w, &little, sizeof little);
+    if (at != NULL)
+        put_u64(at, v);
 }
 
 #endif

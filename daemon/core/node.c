@@ -106,7 +106,9 @@ static bool ours(struct node *n, const struct arrival *a, const struct channel_i
         recv_hold(&n->recv, id->epoch, a->net, a->data, a->bytes);
         return false;
     }
-    bool known = peers_find(&n->peers, id->sender) != NULL;
+    struct channel_in *ch = recv_find(&n->recv, id->sender);
+    bool known = (ch != NULL && ch->known_in == n->ctx.epoch) ||
+                 peers_find(&n->peers, id->sender) != NULL;
 #ifdef MUTANT_stranger_taken
     known = true;
 #endif
@@ -114,6 +116,9 @@ static bool ours(struct node *n, const struct arrival *a, const struct channel_i
         !known) { /* of one whose epoch comes: it is repaired */
         n->ctx.stats.packets_dropped_unknown++;
         return false;
+    }
+    if (ch != NULL) {
+        ch->known_in = n->ctx.epoch;
     }
     return true;
 }
@@ -288,8 +293,11 @@ static uint64_t *counter_of(struct node_stats *s, enum wire_bad bad)
 
 static void receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes)
 {
-    struct arrival a = {.net = net, .data = data, .bytes = bytes};
     struct node_stats *s = &n->ctx.stats;
+    struct arrival a;
+    a.net = net;
+    a.data = data;
+    a.bytes = bytes;
     a.body = (struct reader){.at = data, .end = data + bytes};
     enum wire_bad bad = bytes > WIRE_DATAGRAM_MAX
                             ? WIRE_BAD_LENGTH
@@ -333,6 +341,9 @@ bool node_pull(struct node *n, enum net_class lowest, struct datagram *ret, uint
     }
     for (int i = 0; i < OUT_CLASSES && NET_OF[i] <= lowest; i++) {
         struct feed *f;
+        if (n->ctx.sinks[i].ready == 0) {
+            continue;
+        }
         while ((f = sink_turn(&n->ctx.sinks[i])) != NULL) {
             struct source *s = (struct source *)(void *)f; /* its first member */
             if (s->build(s->ctx, ret)) {

@@ -32,8 +32,8 @@ struct feed *sink_turn(struct sink *s)
 {
     struct feed *f = TAILQ_FIRST(&s->feeds);
 
-    if (f == NULL)
-        return NULL;
+    if (f == NULL || s->ready == 1)
+        return f;
     TAILQ_REMOVE(&s->feeds, f, entry);
     TAILQ_INSERT_TAIL(&s->feeds, f, entry);
     return f;

@@ -12,11 +12,12 @@ void recv_init(struct recv *r, struct context *ctx, struct groups *groups)
     TAILQ_INIT(&r->held);
 }
 
-struct channel_in *recv_find(const struct recv *r, uint32_t sender)
+struct channel_in *recv_find(struct recv *r, uint32_t sender)
 {
-    struct channel_in *ch;
-    HASH_FIND(hh, r->channels, &sender, sizeof sender, ch);
-    return ch;
+    if (r->last == NULL || r->last->sender != sender) {
+        HASH_FIND(hh, r->channels, &sender, sizeof sender, r->last);
+    }
+    return r->last;
 }
 
 /* Above the configured caps there is room for one packet in order and one message of each sender,
@@ -62,6 +63,7 @@ static void drop_partial(struct channel_in *ch)
 static void channel_free(struct recv *r, struct channel_in *ch)
 {
     HASH_DEL(r->channels, ch);
+    r->last = NULL;
     drop_partial(ch);
     r->ctx->stats.store_bytes -= ch->store.body_bytes;
     count_channels(r, -1);
@@ -125,7 +127,7 @@ void recv_move(struct recv *r, struct view *v)
 {
     struct recv fresh = *r;
     fresh.view = NULL;
-    fresh.channels = NULL;
+    fresh.channels = fresh.last = NULL;
     fresh.by_slot = NULL;
     if (v != NULL) {
         fresh.view = view_ref(v);
@@ -144,6 +146,7 @@ void recv_move(struct recv *r, struct view *v)
     r->rank = fresh.rank;
     r->by_slot = fresh.by_slot;
     r->channels = fresh.channels;
+    r->last = NULL;
     struct channel_in *ch, *next;
     HASH_ITER (hh, r->channels, ch, next) {
         ch->recv = r;
@@ -295,6 +298,9 @@ static void release(struct channel_in *ch)
 #ifdef MUTANT_rel_beyond_prefix
     upto = ch->rel;
 #endif
+    if (upto <= ch->store.base) {
+        return;
+    }
     for (uint64_t q = ch->store.base + 1; q <= upto; q++) {
         struct packet *p = store_find(&ch->store, q);
         if (p != NULL) {
@@ -380,7 +386,9 @@ static void process_packet(struct channel_in *ch, struct packet *p)
                       (unsigned long long)ch->recv->view->epoch, (unsigned long long)p->seq);
     }
     ch->prefix++;
-    ranges_remove(&ch->have, ch->prefix, ch->prefix);
+    if (ch->have.count > 0) {
+        ranges_remove(&ch->have, ch->prefix, ch->prefix);
+    }
     for (uint16_t i = 0; i < p->records; i++) {
         struct record rec;
         bool ok = wire_read_record(&rd, &rec);
@@ -493,6 +501,30 @@ static void count_source(struct channel_in *ch, uint64_t seq, uint32_t from, boo
     }
 }
 
+/* A packet is known to exist; whether that is news. */
+static bool learn_top(struct channel_in *ch, uint64_t top)
+{
+#ifndef MUTANT_frozen_channel_counted
+    if (ch->frozen && top > ch->limit) {
+        top = ch->limit;
+    }
+#endif
+    if (top <= ch->top) {
+        return false;
+    }
+    if (top > ch->store.base + RECV_SPAN_MAX) { /* more than any window: not to be believed */
+        ch->recv->ctx->stats.datagrams_malformed++;
+        return false;
+    }
+    recv_settled(ch);
+    if (ch->young_top <= ch->settled_top) {
+        ch->young_since_us = ch->recv->ctx->now_us;
+    }
+    ch->top = top;
+    ch->young_top = top;
+    return true;
+}
+
 bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *body, size_t bytes,
                  uint32_t from, bool repair)
 {
@@ -509,12 +541,11 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
         return false;
     }
 #endif
-    if (p->seq <= ch->prefix || ranges_contain(&ch->have, p->seq)) {
+    recv_learn(ch, 0, p->rel); /* what is released makes room in the store's span */
+    if (recv_has(ch, p->seq)) {
         c->stats.packets_duplicate++;
-        recv_learn(ch, 0, p->rel);
         return false;
     }
-    recv_learn(ch, 0, p->rel); /* what is released makes room in the store's span */
     if (p->seq - ch->store.base > RECV_SPAN_MAX || !make_room(ch, p->seq, bytes)) {
         c->stats.packets_dropped_full++;
         return false;
@@ -526,39 +557,25 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
     memcpy(b->data, body, bytes);
     store_put(&ch->store, p->seq, b, p->records);
     c->stats.store_bytes += bytes;
-    ranges_add(&ch->have, p->seq, p->seq);
     load_took(&r->load, bytes, c->now_us);
     count_source(ch, p->seq, from, repair);
     if (context_traced(c)) {
         context_trace(c, "take s=%u r=%u v=%llu q=%llu", ch->sender, r->view->rid,
                       (unsigned long long)r->view->epoch, (unsigned long long)p->seq);
     }
-    recv_learn(ch, p->seq, p->rel);
-    advance_share(ch);
+    learn_top(ch, p->seq);
     advance(ch);
+    if (p->seq > ch->prefix) { /* it has to wait */
+        ranges_add(&ch->have, p->seq, p->seq);
+    }
+    advance_share(ch);
     advance_all(r);
     return true;
 }
 
 void recv_learn(struct channel_in *ch, uint64_t top, uint64_t rel)
 {
-    uint64_t now = ch->recv->ctx->now_us;
-#ifndef MUTANT_frozen_channel_counted
-    if (ch->frozen && top > ch->limit) {
-        top = ch->limit;
-    }
-#endif
-    if (top > ch->store.base + RECV_SPAN_MAX) { /* more than any window: not to be believed */
-        ch->recv->ctx->stats.datagrams_malformed++;
-        return;
-    }
-    if (top > ch->top) {
-        recv_settled(ch);
-        if (ch->young_top <= ch->settled_top) {
-            ch->young_since_us = now;
-        }
-        ch->top = top;
-        ch->young_top = top;
+    if (learn_top(ch, top)) {
         advance_share(ch);
     }
     if (rel > ch->rel) {
@@ -582,11 +599,6 @@ uint64_t recv_settled(struct channel_in *ch)
         ch->settled_top = ch->young_top;
     }
     return ch->settled_top;
-}
-
-bool recv_has(const struct channel_in *ch, uint64_t seq)
-{
-    return seq <= ch->prefix || ranges_contain(&ch->have, seq);
 }
 
 uint64_t recv_run(const struct channel_in *ch, uint64_t from, uint64_t to, bool *ret_held)

@@ -38,6 +38,7 @@ struct channel_in {
     struct recv *recv; /* not owned */
     uint32_t sender;   /* node id */
     uint32_t rank;     /* of the sender, or VIEW_NO_RANK */
+    uint64_t known_in; /* epoch in which the sender was last looked up among the peers */
     struct store store;
     struct ranges have; /* taken, above prefix */
     uint64_t prefix;    /* everything up to it is taken and processed */
@@ -70,6 +71,7 @@ struct recv {
     uint32_t rank;          /* ours */
     struct group **by_slot; /* not owned */
     struct channel_in *channels;
+    struct channel_in *last; /* found last; NULL: none */
     TAILQ_HEAD(held_list, held_packet) held; /* of views that are not installed here yet */
     uint32_t held_count;
     struct load load;
@@ -83,7 +85,7 @@ void recv_done(struct recv *r);
  * that are in the old and the new one go on; all channels are new. */
 void recv_move(struct recv *r, struct view *v);
 
-struct channel_in *recv_find(const struct recv *r, uint32_t sender);
+struct channel_in *recv_find(struct recv *r, uint32_t sender); /* NULL: none */
 /* The sender's channel, made when there is none. Only while there is a view. */
 struct channel_in *recv_channel(struct recv *r, uint32_t sender);
 
@@ -100,7 +102,10 @@ void recv_cached_all(struct channel_in *ch, uint64_t cached_all);
 /* Packets up to this that are missing are a gap and no reordering: known for REORDER_SLACK_US. */
 uint64_t recv_settled(struct channel_in *ch);
 /* Whether packet seq was taken. */
-bool recv_has(const struct channel_in *ch, uint64_t seq);
+static inline bool recv_has(const struct channel_in *ch, uint64_t seq)
+{
+    return seq <= ch->prefix || (ch->have.count > 0 && ranges_contain(&ch->have, seq));
+}
 /* The run that number from begins: whether it was taken, and up to where, at most to, that is so.
  */
 uint64_t recv_run(const struct channel_in *ch, uint64_t from, uint64_t to, bool *ret_held);

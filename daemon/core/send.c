@@ -174,7 +174,6 @@ static void message_done(struct send *s, struct group *g)
         set_busy(g, NULL);
         reconsider(s);
     }
-    units_stable(s, g); /* at once when no other node is there */
 }
 
 /* The next unit of the pending message enters all its channels. */
@@ -191,13 +190,19 @@ static void put_unit(struct send *s, struct group *g)
     uint32_t left = g->pending.bytes - g->index * g->fragment_bytes;
     rec.payload_bytes = (uint16_t)(left < g->fragment_bytes ? left : g->fragment_bytes);
     g->unit_sent++;
+    bool alone = true; /* no other node is there: stable at once */
     for (uint32_t i = 0; i < g->place_count; i++) {
         if (g->places[i].channel != NULL) {
             send_channel_put(g->places[i].channel, &g->places[i], g, g->sent + 1, rec);
+            alone = false;
         }
     }
-    if (++g->index == g->count) {
-        message_done(s, g);
+    if (++g->index < g->count) {
+        return;
+    }
+    message_done(s, g);
+    if (alone) {
+        units_stable(s, g);
     }
 }
 
@@ -308,7 +313,7 @@ static bool fill_one(struct send *s)
             return true;
         }
         plan_pieces(s, g);
-        if (may_send(g) != MAY_SEND) {
+        if (g->count > 1 && may_send(g) != MAY_SEND) {
             return true; /* an unfinished message of another group is in the way */
         }
     }
@@ -447,9 +452,12 @@ static void release(struct channel_out *ch)
         const struct packet *p = store_find(&ch->store, ch->rel + 1);
         assert(p != NULL && p->body != NULL);
         bool all = true;
+        const struct mark *marks = packet_marks(p);
         for (uint16_t i = 0; i < p->mark_count && all; i++) {
 #ifndef MUTANT_rel_at_region_stable
-            all = ch->groups[p->marks[i].slot]->unit_stable >= p->marks[i].unit;
+            all = ch->groups[marks[i].slot]->unit_stable >= marks[i].unit;
+#else
+            (void)marks;
 #endif
         }
         if (!all) {
@@ -457,13 +465,14 @@ static void release(struct channel_out *ch)
         }
         ch->unreleased_bytes -= p->body->size;
         c->stats.unreleased_bytes -= p->body->size;
-        store_release(&ch->store, ++ch->rel);
+        ch->rel++;
         if (context_traced(c)) {
             context_trace(c, "drop s=%u r=%u v=%llu q=%llu why=rel", c->id, ch->rid,
                           (unsigned long long)ch->view->epoch, (unsigned long long)ch->rel);
         }
     }
     if (ch->rel != before) {
+        store_release(&ch->store, ch->rel);
         reconsider(ch->send);
         if (ch->rel == ch->last) { /* nothing else will carry it */
             source_ready(c, &ch->beacon);
@@ -472,9 +481,20 @@ static void release(struct channel_out *ch)
     }
 }
 
+/* Units of a group up to this are stable in the region of ch. */
+static void stable_in(const struct channel_out *ch, struct group *g, uint64_t unit)
+{
+    for (uint32_t k = 0; k < g->place_count; k++) {
+        if (g->places[k].channel == ch) {
+            g->places[k].unit_stable = unit;
+        }
+    }
+}
+
 static void stable_to(struct channel_out *ch, uint64_t stable)
 {
     struct send *s = ch->send;
+    struct group *moved = NULL; /* packets in a row are often of one group */
     uint64_t bytes = 0;
     while (ch->stable < stable) {
         const struct packet *p = store_find(&ch->store, ++ch->stable);
@@ -483,18 +503,22 @@ static void stable_to(struct channel_out *ch, uint64_t stable)
         if (!ranges_contain(&ch->ahead, ch->stable)) {
             ch->inflight_bytes -= p->body->size;
         }
+        const struct mark *marks = packet_marks(p);
         for (uint16_t i = 0; i < p->mark_count; i++) {
-            struct group *g = ch->groups[p->marks[i].slot];
-            for (uint32_t k = 0; k < g->place_count; k++) {
-                if (g->places[k].channel == ch) {
-                    g->places[k].unit_stable = p->marks[i].unit;
-                }
+            struct group *g = ch->groups[marks[i].slot];
+            if (moved != NULL && moved != g) {
+                units_stable(s, moved);
             }
-            units_stable(s, g);
+            moved = g;
+            stable_in(ch, g, marks[i].unit);
         }
+    }
+    if (moved != NULL) {
+        units_stable(s, moved);
     }
     ranges_remove(&ch->ahead, 0, ch->stable);
     flight_acked(&ch->flight, ch->stable, bytes, send_window(ch), s->ctx->now_us);
+    send_channel_limit(ch);
     reconsider(s);
     struct channel_out *other, *next;
     HASH_ITER (hh, s->channels, other, next) {
@@ -520,6 +544,7 @@ void send_ack(struct send *s, const struct wire_ack *a)
         ch->slowest = a->slowest;
         ch->behind = a->behind;
         send_channel_pace(ch);
+        send_channel_limit(ch);
         ch->ask_after_us = ASK_FIRST_US;
         ch->ask_next_us = 0;
         reconsider(s);

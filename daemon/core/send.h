@@ -41,7 +41,9 @@ struct channel_out {
     uint32_t active;     /* senders that share the region, as told; 0: not told yet */
     struct ranges ahead; /* above stable, and all members have them: in flight no more */
     uint64_t inflight_bytes, unreleased_bytes;
-    struct flight flight;  /* what may be in flight, as the ACKs teach it */
+    uint64_t inflight_max, unreleased_max; /* see send_channel_limit */
+    uint32_t datagram_bytes;               /* the largest that all members can take */
+    struct flight flight;                  /* what may be in flight, as the ACKs teach it */
     bool paused;           /* in the scope of a view change: nothing more is built */
     bool wanted;           /* some group goes on to send into it (member, while it tells the CMS) */
     bool claimed;          /* a feed with a lower ticket waits for room here */
@@ -57,6 +59,7 @@ struct channel_out {
 
     struct source beacon, ask;
     struct timer beacon_timer;
+    uint64_t beacon_from_us; /* not before: packets left since it was armed */
     uint64_t beacon_after_us, ask_after_us, ask_next_us;
     uint32_t via;      /* node id of who collects its ACKs; 0: they come straight */
     uint64_t asked_us; /* when its ACK was first asked for, by way of that node; 0: it came */

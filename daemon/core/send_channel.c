@@ -10,60 +10,53 @@ static void beacon_due(void *ctx, uint64_t now_us);
 
 /* ---- limits */
 
-static uint32_t datagram_bytes(const struct channel_out *ch)
-{
-    uint32_t own = ch->send->ctx->config.datagram_bytes;
-    return ch->view->datagram_bytes < own ? ch->view->datagram_bytes : own;
-}
-
 uint32_t send_channel_room(const struct channel_out *ch)
 {
-    return datagram_bytes(ch) - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
+    return ch->datagram_bytes - WIRE_OUTER_BYTES - WIRE_PACKET_BYTES;
 }
 
 static uint64_t at_least_one(const struct channel_out *ch, uint64_t bytes)
 {
-    return bytes > datagram_bytes(ch) ? bytes : datagram_bytes(ch);
+    return bytes > ch->datagram_bytes ? bytes : ch->datagram_bytes;
 }
 
 /* In flight at most a quarter of the least receive buffer divided by the active senders; a new
  * sender starts with one datagram (DESIGN section 5, Flow). */
 static uint64_t inflight_share(const struct channel_out *ch)
 {
-    return ch->active == 0 ? datagram_bytes(ch)
+    return ch->active == 0 ? ch->datagram_bytes
                            : at_least_one(ch, ch->view->rcvbuf_bytes / 4 / ch->active);
 }
 
-/* And no more than the receivers have shown that they take in time. */
-static uint64_t inflight_max(const struct channel_out *ch)
-{
-    uint64_t share = inflight_share(ch);
-    return share < ch->flight.window ? share : ch->flight.window;
-}
-
-static uint64_t window_max(const struct channel_out *ch)
+void send_channel_limit(struct channel_out *ch)
 {
     const struct node_config *c = &ch->send->ctx->config;
-    uint64_t share = c->window_bytes < c->pool_bytes / 2 ? c->window_bytes : c->pool_bytes / 2;
-    return at_least_one(ch, share / (ch->active ? ch->active : 1));
+    uint64_t share = inflight_share(ch);
+    uint64_t window = c->window_bytes < c->pool_bytes / 2 ? c->window_bytes : c->pool_bytes / 2;
+
+    /* And no more in flight than the receivers have shown that they take in time. */
+    ch->inflight_max = share < ch->flight.window ? share : ch->flight.window;
+    ch->unreleased_max = at_least_one(ch, window / (ch->active ? ch->active : 1));
 }
 
 uint64_t send_window(const struct channel_out *ch)
 {
-    return inflight_share(ch) < window_max(ch) ? inflight_share(ch) : window_max(ch);
+    uint64_t share = inflight_share(ch);
+
+    return share < ch->unreleased_max ? share : ch->unreleased_max;
 }
 
 bool send_channel_has_room(const struct channel_out *ch)
 {
-    uint64_t more = datagram_bytes(ch) + (uint64_t)ch->open_used;
+    uint64_t more = ch->datagram_bytes + (uint64_t)ch->open_used;
 #ifdef MUTANT_window_unlimited
     return ch->last - ch->rel < SEND_PACKETS_MAX;
 #endif
     return pace_ready(&ch->pace, ch->send->ctx->now_us) && ch->last - ch->rel < SEND_PACKETS_MAX &&
            (ch->inflight_bytes + ch->open_used == 0 ||
-            ch->inflight_bytes + more <= inflight_max(ch)) &&
+            ch->inflight_bytes + more <= ch->inflight_max) &&
            (ch->unreleased_bytes + ch->open_used == 0 ||
-            ch->unreleased_bytes + more <= window_max(ch));
+            ch->unreleased_bytes + more <= ch->unreleased_max);
 }
 
 /* The senders share what the slowest member can take, and none takes more than rate_max. */
@@ -127,10 +120,13 @@ struct channel_out *send_channel_new(struct send *s, struct view *v)
     ch->send = s;
     ch->view = view_ref(v);
     ch->rid = v->rid;
+    uint32_t own = s->ctx->config.datagram_bytes;
+    ch->datagram_bytes = v->datagram_bytes < own ? v->datagram_bytes : own;
     ch->tx = 1;
     ch->ask_after_us = ASK_FIRST_US;
     store_init(&ch->store);
     flight_init(&ch->flight);
+    send_channel_limit(ch);
     ranges_init(&ch->ahead);
     ch->groups = context_alloc(v->group_count, sizeof(struct group *));
     ch->started = context_alloc((v->group_count + 7) / 8, 1);
@@ -162,7 +158,7 @@ void send_channel_free(struct send *s, struct channel_out *ch)
     store_done(&ch->store);
     ranges_done(&ch->ahead);
     buf_unref(ch->open);
-    free(ch->draft.marks);
+    free(ch->draft.more);
     free(ch->groups);
     free(ch->started);
     view_unref(ch->view);
@@ -271,19 +267,36 @@ static bool build_ask(void *ctx, struct datagram *ret)
     return true;
 }
 
+/* A sender into many regions begins them together: their ACKs must not come together for ever. */
+static void arm_beacon(struct channel_out *ch, uint64_t at_us)
+{
+    struct context *c = ch->send->ctx;
+    timer_arm(&c->timers, &ch->beacon_timer,
+              at_us + context_random(c) % (ch->beacon_after_us / 4 + 1));
+}
+
 void send_channel_arm_beacon(struct channel_out *ch, uint64_t after_us)
 {
 #ifdef MUTANT_no_tail_beacon
     (void)after_us;
     (void)ch;
 #else
-    /* A sender into many regions begins them together: their ACKs must not come together for ever.
-     */
-    struct context *c = ch->send->ctx;
     ch->beacon_after_us = after_us;
-    timer_arm(&c->timers, &ch->beacon_timer,
-              c->now_us + after_us + context_random(c) % (after_us / 4 + 1));
+    arm_beacon(ch, ch->send->ctx->now_us + after_us);
 #endif
+}
+
+/* A packet leaves: the beacon follows the last one. The timer is not armed for each, it finds out
+ * that it is early. */
+static void beacon_after_this(struct channel_out *ch)
+{
+    uint64_t from_us = ch->send->ctx->now_us + BEACON_FIRST_US;
+
+    ch->beacon_from_us = from_us;
+    ch->beacon_after_us = BEACON_FIRST_US;
+    if (ch->beacon_timer.at_us > from_us + BEACON_FIRST_US / 4) { /* or it is not armed */
+        send_channel_arm_beacon(ch, BEACON_FIRST_US);
+    }
 }
 
 /* "A sender's beacon tells its last packet until it is stable, so the tail of a burst is never
@@ -291,8 +304,11 @@ void send_channel_arm_beacon(struct channel_out *ch, uint64_t after_us)
 static void beacon_due(void *ctx, uint64_t now_us)
 {
     struct channel_out *ch = ctx;
-    (void)now_us;
     if (!unreleased(ch)) {
+        return;
+    }
+    if (now_us < ch->beacon_from_us) {
+        arm_beacon(ch, ch->beacon_from_us);
         return;
     }
     source_ready(ch->send->ctx, &ch->beacon);
@@ -328,9 +344,11 @@ void send_channel_seal(struct channel_out *ch)
     struct context *c = s->ctx;
     ch->open->size = ch->open_used;
     struct packet *p = store_put(&ch->store, ++ch->last, ch->open, ch->open_records);
-    p->marks = ch->draft.marks;
+    p->mark = ch->draft.mark;
+    p->more = ch->draft.more;
     p->mark_count = ch->draft.mark_count;
-    ch->draft = (struct packet){0};
+    ch->draft.more = NULL;
+    ch->draft.mark_count = 0;
     ch->open = NULL;
     ch->inflight_bytes += ch->open_used;
     flight_sent(&ch->flight, ch->last, c->now_us);
@@ -342,8 +360,9 @@ void send_channel_seal(struct channel_out *ch)
     c->stats.packets_sent++;
     feed_ready(&s->tx, &ch->tx_feed);
     source_ready(c, &s->data);
-    send_channel_arm_beacon(ch, BEACON_FIRST_US);
-    if (ch->inflight_bytes * 4 >= inflight_max(ch) || ch->unreleased_bytes * 4 >= window_max(ch)) {
+    beacon_after_this(ch);
+    if (ch->inflight_bytes * 4 >= ch->inflight_max ||
+        ch->unreleased_bytes * 4 >= ch->unreleased_max) {
         send_channel_want_token(ch);
     }
     if (context_traced(c)) {

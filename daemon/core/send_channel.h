@@ -13,6 +13,9 @@
 struct channel_out *send_channel_new(struct send *s, struct view *v);
 void send_channel_free(struct send *s, struct channel_out *ch);
 
+/* Computes the limits of the channel anew: the senders that share the region have changed, or what
+ * may be in flight. */
+void send_channel_limit(struct channel_out *ch);
 /* Bytes of records that a packet of the channel takes. */
 uint32_t send_channel_room(const struct channel_out *ch);
 /* Whether one more datagram may be built, by both limits of flow and the rate. */

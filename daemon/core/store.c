@@ -1,5 +1,4 @@
-/* store: see store.h. An entry that is there has its number in seq; 0, which numbers no packet,
- * says that it is not. */
+/* store: see store.h. */
 #include "store.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -24,16 +23,6 @@ void store_done(struct store *s)
     store_init(s);
 }
 
-struct packet *store_find(const struct store *s, uint64_t seq)
-{
-    struct packet *p;
-
-    if (seq <= s->base || seq > s->top)
-        return NULL;
-    p = entry_of(s, seq);
-    return p->seq == seq ? p : NULL;
-}
-
 /* Doubles the ring until span entries fit. */
 static void grow(struct store *s, uint64_t span)
 {
@@ -42,8 +31,6 @@ static void grow(struct store *s, uint64_t span)
 
     while (room < span)
         room *= 2;
-    if (room == s->room)
-        return;
     ring = calloc(room, sizeof ring[0]);
     assert(ring != NULL);
     for (uint64_t seq = s->base + 1; seq <= s->top; seq++)
@@ -59,10 +46,13 @@ struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, uint16
 
     assert(seq > s->base);
     assert(seq - s->base <= STORE_SPAN_MAX);
-    grow(s, seq - s->base);
+    if (seq - s->base > s->room)
+        grow(s, seq - s->base);
     p = entry_of(s, seq);
     assert(p->seq == 0);
-    *p = (struct packet){.seq = seq, .records = records, .body = body};
+    p->seq = seq;
+    p->records = records;
+    p->body = body;
     if (seq > s->top)
         s->top = seq;
     if (body != NULL) {
@@ -73,13 +63,33 @@ struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, uint16
 }
 
 /* The mark of slot, or NULL. Records of a slot tend to follow each other: the last mark first. */
-static struct mark *find_mark(const struct packet *p, uint32_t slot)
+static struct mark *find_mark(struct packet *p, uint32_t slot)
 {
+    if (p->mark_count <= 1)
+        return p->mark_count == 1 && p->mark.slot == slot ? &p->mark : NULL;
     for (size_t i = p->mark_count; i > 0; i--) {
-        if (p->marks[i - 1].slot == slot)
-            return &p->marks[i - 1];
+        if (p->more[i - 1].slot == slot)
+            return &p->more[i - 1];
     }
     return NULL;
+}
+
+/* Most packets are about one group; the list for others has room for the power of two at or above
+ * its count. */
+static struct mark *add_mark(struct packet *p)
+{
+    assert(p->mark_count < UINT16_MAX);
+    if (p->mark_count == 0) {
+        p->mark_count = 1;
+        return &p->mark;
+    }
+    if ((p->mark_count & (p->mark_count - 1)) == 0) {
+        p->more = reallocarray(p->more, (size_t)p->mark_count * 2, sizeof p->more[0]);
+        assert(p->more != NULL);
+    }
+    if (p->mark_count == 1)
+        p->more[0] = p->mark;
+    return &p->more[p->mark_count++];
 }
 
 void store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit)
@@ -92,16 +102,7 @@ void store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit)
         mark->unit = unit;
         return;
     }
-    assert(p->mark_count < UINT16_MAX);
-    /* The list has room for the power of two at or above its count. */
-    if ((p->mark_count & (p->mark_count - 1)) == 0) {
-        size_t room = p->mark_count > 0 ? (size_t)p->mark_count * 2 : 1;
-
-        p->marks = reallocarray(p->marks, room, sizeof p->marks[0]);
-        assert(p->marks != NULL);
-    }
-    p->marks[p->mark_count++] =
-        (struct mark){.slot = slot, .first = number, .last = number, .unit = unit};
+    *add_mark(p) = (struct mark){.slot = slot, .first = number, .last = number, .unit = unit};
 }
 
 void store_free_body(struct store *s, struct packet *p)
@@ -119,8 +120,10 @@ void store_free_body(struct store *s, struct packet *p)
 static void clear(struct store *s, struct packet *p)
 {
     store_free_body(s, p);
-    free(p->marks);
-    *p = (struct packet){0};
+    free(p->more);
+    p->more = NULL;
+    p->mark_count = 0;
+    p->seq = 0;
 }
 
 void store_forget(struct store *s, uint64_t seq)
@@ -140,8 +143,10 @@ void store_release(struct store *s, uint64_t seq)
 
     if (seq <= s->base)
         return;
-    for (uint64_t i = s->base + 1; i <= last; i++)
-        clear(s, entry_of(s, i));
+    for (uint64_t i = s->base + 1; i <= last; i++) {
+        if (entry_of(s, i)->seq != 0)
+            clear(s, entry_of(s, i));
+    }
     s->base = seq;
     if (s->top > s->base)
         return;

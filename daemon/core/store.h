@@ -19,11 +19,17 @@ struct mark {
 
 struct packet {
     uint64_t seq;
-    uint16_t records;   /* records in the body */
+    struct buf *body; /* the records; NULL: freed */
+    uint16_t records; /* in the body */
     uint16_t mark_count;
-    struct buf *body;   /* the records; NULL: freed */
-    struct mark *marks; /* owned; NULL when mark_count is 0 */
+    struct mark mark;  /* the only one, when mark_count is 1 */
+    struct mark *more; /* all of them, when there are more; owned */
 };
+
+static inline const struct mark *packet_marks(const struct packet *p)
+{
+    return p->mark_count > 1 ? p->more : &p->mark;
+}
 
 struct store {
     uint64_t base;       /* packets below or at base are released, entries gone */
@@ -37,8 +43,17 @@ struct store {
 void store_init(struct store *s);
 void store_done(struct store *s);
 
-/* The entry of packet seq, or NULL when it was never put or is released. */
-struct packet *store_find(const struct store *s, uint64_t seq);
+/* The entry of packet seq, or NULL when it was never put or is released. An entry that is there has
+ * its number in seq; 0, which numbers no packet, says that it is not. */
+static inline struct packet *store_find(const struct store *s, uint64_t seq)
+{
+    struct packet *p;
+
+    if (seq <= s->base || seq > s->top)
+        return NULL;
+    p = &s->ring[seq & (s->room - 1)];
+    return p->seq == seq ? p : NULL;
+}
 
 /* Makes the entry of packet seq (above base, not there yet) and takes over a reference to body.
  * seq may be at most STORE_SPAN_MAX above base. The pointer is good until the next put. */

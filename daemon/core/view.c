@@ -72,6 +72,8 @@ uint32_t view_rank(const struct view *v, uint32_t node_id)
 static uint32_t rings_for(const struct view *v, uint32_t places)
 {
     assert(v->ring_size > 1);
+    if (places <= v->ring_size)
+        return places > 0;
     return places / v->ring_size + (places % v->ring_size > 0);
 }
 
@@ -162,13 +164,13 @@ bool view_ring(const struct view *v, uint32_t level, uint32_t rank, struct view_
 }
 
 /* Who may cache one packet, the members of its partition without the sender, and who of them does:
- * `count` in a row from index `start` on, wrapping. The runs of consecutive packets of a partition
+ * `count` in a row, wrapping (start_of). The runs of consecutive packets of a partition
  * follow each other, so that the load is even. */
 struct choice {
     uint32_t first, end; /* ranks of the partition */
     uint32_t sender;     /* rank, or VIEW_NO_RANK when it is not in the partition */
     uint32_t candidates;
-    uint32_t start, count;
+    uint32_t count;
 };
 
 static struct choice choose(const struct view *v, uint32_t sender_rank, uint64_t seq)
@@ -179,7 +181,9 @@ static struct choice choose(const struct view *v, uint32_t sender_rank, uint64_t
 
     if (partitions == 0)
         return c;
-    c.first = view_partition_first(v, (uint32_t)(seq % partitions), &members);
+    members = v->member_count;
+    if (partitions > 1)
+        c.first = view_partition_first(v, (uint32_t)(seq % partitions), &members);
     c.end = c.first + members;
     c.candidates = members;
     if (sender_rank >= c.first && sender_rank < c.end) {
@@ -189,8 +193,13 @@ static struct choice choose(const struct view *v, uint32_t sender_rank, uint64_t
     if (c.candidates == 0)
         return c;
     c.count = v->replicas < c.candidates ? v->replicas : c.candidates;
-    c.start = (uint32_t)(seq / partitions % c.candidates * c.count % c.candidates);
     return c;
+}
+
+/* Where the run of cachers of one packet starts. */
+static uint32_t start_of(const struct view *v, const struct choice *c, uint64_t seq)
+{
+    return (uint32_t)(seq / view_partitions(v) % c->candidates * c->count % c->candidates);
 }
 
 bool view_caches(const struct view *v, uint32_t rank, uint32_t sender_rank, uint64_t seq)
@@ -200,8 +209,10 @@ bool view_caches(const struct view *v, uint32_t rank, uint32_t sender_rank, uint
 
     if (rank < c.first || rank >= c.end || rank == c.sender || c.candidates == 0)
         return false;
+    if (c.count == c.candidates)
+        return true;
     index = rank - c.first - (c.sender < rank);
-    return (index + c.candidates - c.start) % c.candidates < c.count;
+    return (index + c.candidates - start_of(v, &c, seq)) % c.candidates < c.count;
 }
 
 uint32_t view_cachers(const struct view *v, uint32_t sender_rank, uint64_t seq, uint32_t *ret_ranks,
@@ -209,9 +220,10 @@ uint32_t view_cachers(const struct view *v, uint32_t sender_rank, uint64_t seq, 
 {
     struct choice c = choose(v, sender_rank, seq);
     uint32_t count = c.count < max ? c.count : max;
+    uint32_t start = count > 0 ? start_of(v, &c, seq) : 0;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t rank = c.first + (c.start + i) % c.candidates;
+        uint32_t rank = c.first + (start + i) % c.candidates;
 
         ret_ranks[i] = rank + (rank >= c.sender);
     }

@@ -179,7 +179,7 @@ static void serve_store(struct vote *v, const struct wire_fetch_num *f, struct c
     for (uint64_t q = ch->store.base + 1; q <= ch->prefix; q++) {
         const struct packet *p = store_find(&ch->store, q);
         for (uint16_t i = 0; p != NULL && i < p->mark_count; i++) {
-            const struct mark *m = &p->marks[i];
+            const struct mark *m = &packet_marks(p)[i];
             if (m->slot != slot || m->last < f->first || m->first > f->last) {
                 continue;
             }

@@ -29,31 +29,32 @@ static bool is_number(uint64_t v)
 
 void wire_write_outer(struct writer *w, const struct wire_outer *o)
 {
-    write_u32(w, WIRE_MAGIC);
-    write_u8(w, WIRE_VERSION);
-    write_u8(w, o->kind);
-    write_u16(w, 0); /* key epoch: not sealed */
-    write_u32(w, o->cluster);
-    write_u32(w, o->node_id);
-    write_u64(w, o->counter);
+    uint8_t *at = write_room(w, WIRE_OUTER_BYTES);
+
+    if (at == NULL)
+        return;
+    put_u32(at, WIRE_MAGIC);
+    at[4] = WIRE_VERSION;
+    at[5] = o->kind;
+    put_u16(at + 6, 0); /* key epoch: not sealed */
+    put_u32(at + 8, o->cluster);
+    put_u32(at + 12, o->node_id);
+    put_u64(at + 16, o->counter);
 }
 
 enum wire_bad wire_read_outer(struct reader *r, uint32_t cluster, struct wire_outer *ret)
 {
-    uint32_t magic = read_u32(r);
-    uint8_t version = read_u8(r);
-    uint16_t key_epoch;
+    const uint8_t *at = read_bytes(r, WIRE_OUTER_BYTES);
 
-    ret->kind = read_u8(r);
-    key_epoch = read_u16(r);
-    ret->cluster = read_u32(r);
-    ret->node_id = read_u32(r);
-    ret->counter = read_u64(r);
-    if (r->bad)
+    if (at == NULL)
         return WIRE_BAD_LENGTH;
-    if (magic != WIRE_MAGIC)
+    ret->kind = at[5];
+    ret->cluster = get_u32(at + 8);
+    ret->node_id = get_u32(at + 12);
+    ret->counter = get_u64(at + 16);
+    if (get_u32(at) != WIRE_MAGIC)
         return WIRE_BAD_MAGIC;
-    if (version != WIRE_VERSION || key_epoch != 0)
+    if (at[4] != WIRE_VERSION || get_u16(at + 6) != 0)
         return WIRE_BAD_VERSION;
     if (ret->cluster != cluster)
         return WIRE_BAD_CLUSTER;
@@ -75,40 +76,64 @@ uint32_t wire_cluster_tag(const char *name)
 
 /* ---- packets and records */
 
+#define CHANNEL_BYTES 16
+
+static void put_channel(uint8_t *at, const struct channel_id *c)
+{
+    put_u32(at, c->rid);
+    put_u64(at + 4, c->epoch);
+    put_u32(at + 12, c->sender);
+}
+
+static void get_channel(const uint8_t *at, struct channel_id *ret)
+{
+    ret->rid = get_u32(at);
+    ret->epoch = get_u64(at + 4);
+    ret->sender = get_u32(at + 12);
+}
+
 static void write_channel(struct writer *w, const struct channel_id *c)
 {
-    write_u32(w, c->rid);
-    write_u64(w, c->epoch);
-    write_u32(w, c->sender);
+    uint8_t *at = write_room(w, CHANNEL_BYTES);
+
+    if (at != NULL)
+        put_channel(at, c);
 }
 
 static void read_channel(struct reader *r, struct channel_id *ret)
 {
-    ret->rid = read_u32(r);
-    ret->epoch = read_u64(r);
-    ret->sender = read_u32(r);
+    const uint8_t *at = read_bytes(r, CHANNEL_BYTES);
+
+    *ret = (struct channel_id){0};
+    if (at != NULL)
+        get_channel(at, ret);
 }
 
 void wire_write_packet(struct writer *w, const struct wire_packet *p)
 {
-    write_channel(w, &p->channel);
-    write_u64(w, p->seq);
-    write_u64(w, p->rel);
-    write_u16(w, p->records);
-    write_u16(w, 0);
+    uint8_t *at = write_room(w, WIRE_PACKET_BYTES);
+
+    if (at == NULL)
+        return;
+    put_channel(at, &p->channel);
+    put_u64(at + 16, p->seq);
+    put_u64(at + 24, p->rel);
+    put_u16(at + 32, p->records);
+    put_u16(at + 34, 0);
 }
 
 bool wire_read_packet(struct reader *r, struct wire_packet *ret)
 {
-    uint16_t reserved;
+    const uint8_t *at = read_bytes(r, WIRE_PACKET_BYTES);
 
-    read_channel(r, &ret->channel);
-    ret->seq = read_u64(r);
-    ret->rel = read_u64(r);
-    ret->records = read_u16(r);
-    reserved = read_u16(r);
-    return !r->bad && is_number(ret->seq) && ret->rel <= WIRE_NUMBER_MAX && ret->records > 0 &&
-           reserved == 0;
+    if (at == NULL)
+        return false;
+    get_channel(at, &ret->channel);
+    ret->seq = get_u64(at + 16);
+    ret->rel = get_u64(at + 24);
+    ret->records = get_u16(at + 32);
+    return is_number(ret->seq) && ret->rel <= WIRE_NUMBER_MAX && ret->records > 0 &&
+           get_u16(at + 34) == 0;
 }
 
 size_t wire_record_bytes(uint16_t flags, size_t payload_bytes)
@@ -124,10 +149,14 @@ size_t wire_record_bytes(uint16_t flags, size_t payload_bytes)
 
 void wire_write_record(struct writer *w, const struct record *rec)
 {
+    uint8_t *at = write_room(w, WIRE_RECORD_BYTES);
+
     assert((rec->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT)) == 0);
-    write_u32(w, rec->slot);
-    write_u16(w, rec->flags);
-    write_u16(w, rec->payload_bytes);
+    if (at == NULL)
+        return;
+    put_u32(at, rec->slot);
+    put_u16(at + 4, rec->flags);
+    put_u16(at + 6, rec->payload_bytes);
     if (rec->flags & RECORD_NUMBER)
         write_u64(w, rec->number);
     if (rec->flags & RECORD_FRAGMENT) {
@@ -139,10 +168,14 @@ void wire_write_record(struct writer *w, const struct record *rec)
 
 bool wire_read_record(struct reader *r, struct record *ret)
 {
-    *ret = (struct record){.count = 1};
-    ret->slot = read_u32(r);
-    ret->flags = read_u16(r);
-    ret->payload_bytes = read_u16(r);
+    const uint8_t *at = read_bytes(r, WIRE_RECORD_BYTES);
+
+    if (at == NULL)
+        return false;
+    *ret = (struct record){.slot = get_u32(at),
+                           .flags = get_u16(at + 4),
+                           .count = 1,
+                           .payload_bytes = get_u16(at + 6)};
     if ((ret->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT)) != 0)
         return false;
     if (ret->flags & RECORD_NUMBER) {

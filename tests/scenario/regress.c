@@ -45,7 +45,7 @@ START_TEST(a_view_change_waits_for_what_a_lone_member_sent_to_other_regions)
     story_send(st, 0, 0, 100);
     story_settle(st);
     story_expect(st, "p1 deliver g=* s=%u n=1 *", story_id(st, 0));
-    story_expect(st, "p0 stable g=* n=1");
+    story_expect(st, "p0 stable g=* n=2");
     story_end(st);
 }
 END_TEST

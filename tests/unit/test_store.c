@@ -67,12 +67,12 @@ START_TEST(a_slot_has_one_mark_that_covers_its_numbers)
     store_mark(p, 3, 1003, 1000);
     store_mark(p, 3, 1010, 1001);
     ck_assert_uint_eq(p->mark_count, 100);
-    ck_assert_uint_eq(p->marks[3].slot, 3);
-    ck_assert_uint_eq(p->marks[3].first, 1003);
-    ck_assert_uint_eq(p->marks[3].last, 1010);
-    ck_assert_uint_eq(p->marks[3].unit, 1001);
-    ck_assert_uint_eq(p->marks[99].last, 1099);
-    ck_assert_uint_eq(p->marks[99].unit, 99);
+    ck_assert_uint_eq(packet_marks(p)[3].slot, 3);
+    ck_assert_uint_eq(packet_marks(p)[3].first, 1003);
+    ck_assert_uint_eq(packet_marks(p)[3].last, 1010);
+    ck_assert_uint_eq(packet_marks(p)[3].unit, 1001);
+    ck_assert_uint_eq(packet_marks(p)[99].last, 1099);
+    ck_assert_uint_eq(packet_marks(p)[99].unit, 99);
     store_done(&s);
 }
 END_TEST
