@@ -186,15 +186,23 @@ void event_writable(struct qsm *q)
 
 static int check_deliver(struct qsm *q, const Qsm__Deliver *d, size_t payload_bytes)
 {
+    uint32_t count = d->count;
     uint64_t sum = 0;
 
-    if (d->n_bytes != d->n_group || d->n_sender != d->n_group || d->n_number != d->n_group ||
-        d->n_epoch != d->n_group)
-        return malformed(q, "Deliver: lists of different lengths");
+    if (count > FRAME_MESSAGES_MAX)
+        return malformed(q, "Deliver: more than 64 messages");
+    if (!frame_list_fits(d->n_group, count) || !frame_list_fits(d->n_bytes, count) ||
+        !frame_list_fits(d->n_sender, count) || !frame_list_fits(d->n_number, count) ||
+        !frame_list_fits(d->n_epoch, count))
+        return malformed(q, "Deliver: lists with neither one entry nor one for each message");
     for (size_t i = 0; i < d->n_bytes; i++)
         sum += d->bytes[i];
+    if (d->n_bytes == 1)
+        sum *= count;
     if (sum != payload_bytes)
         return malformed(q, "Deliver: lengths that are not the payload's");
+    if (d->n_number == 1 && d->number[0] > UINT64_MAX - (count - 1))
+        return malformed(q, "Deliver: numbers that are too large");
     return 0;
 }
 
@@ -213,18 +221,18 @@ static int event_deliver(struct qsm *q, const struct frame *f)
     const uint8_t *data = f->payload;
     struct qsm_message m = {0};
     q->depth++;
-    for (size_t i = 0; i < d->n_group; i++) {
-        struct qsm_group *g = group_find(q, d->group[i]);
+    for (size_t i = 0; i < d->count; i++) {
+        struct qsm_group *g = group_find(q, d->group[frame_list_at(d->n_group, i)]);
         m.data = data;
-        m.bytes = d->bytes[i];
-        data += d->bytes[i];
+        m.bytes = d->bytes[frame_list_at(d->n_bytes, i)];
+        data += m.bytes;
         if (!g)
             continue;
         m.group = g;
-        m.sender = d->sender[i];
+        m.sender = d->sender[frame_list_at(d->n_sender, i)];
         m.host = host_name(q, m.sender);
-        m.number = d->number[i];
-        m.epoch = d->epoch[i];
+        m.number = d->n_number == 1 ? d->number[0] + i : d->number[i];
+        m.epoch = d->epoch[frame_list_at(d->n_epoch, i)];
         g->live = true;
         position_set(g, m.sender, m.number);
         q->calls++;
@@ -425,7 +433,7 @@ static int on_completion(struct qsm *q, const Qsm__ToClient *m)
         return 0;
     if (c->k > g->sent)
         return malformed(q, "a Completion of a message that was never submitted");
-    outstanding_add(q, -(int64_t)(c->k - g->done));
+    outstanding_take(q, c->k - g->done);
     g->done = c->k;
     if (c->lost)
         q->unknown = true;

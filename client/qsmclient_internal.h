@@ -19,7 +19,6 @@
 enum { KIND_TO_DAEMON = 1, KIND_TO_CLIENT = 2, KIND_SUBMIT = 3, KIND_DELIVER = 4 };
 
 #define IPC_VERSION 1
-#define FRAME_MESSAGES_MAX 64
 #define FRAME_NEEDS_MAX 16
 #define FRAME_PAYLOAD_BYTES 65536u
 /* In front of the payloads of an open frame: the head and the largest Submit header of 64 messages
@@ -70,6 +69,7 @@ struct output {
     uint32_t count, need_count;
     uint32_t group[FRAME_MESSAGES_MAX];
     uint32_t bytes[FRAME_MESSAGES_MAX];
+    uint32_t groups_differ, bytes_differ; /* 0: all are as the first */
     struct need need[FRAME_NEEDS_MAX];
 };
 
@@ -204,7 +204,7 @@ void request_free(struct qsm *q, struct request *r);
 int groups_reopen(struct qsm *q, int64_t deadline);
 
 /* ---- qsmclient_send.c */
-void outstanding_add(struct qsm *q, int64_t count);
+void outstanding_take(struct qsm *q, uint64_t count); /* messages that completed */
 void group_stop_sending(struct qsm *q, struct qsm_group *g);
 /* Nothing more is heard of what was sent to g: it completes with status. */
 void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *reason);
@@ -215,11 +215,13 @@ void need_grant(struct qsm *q, struct qsm_group *g, size_t cost);
 /* ---- qsmclient_io.c */
 /* Queues a control frame. -ENOMEM, -EMSGSIZE (above FRAME_CONTROL_MAX), -ENOTCONN. */
 int output_control(struct qsm *q, const Qsm__ToDaemon *message);
-bool output_full(const struct qsm *q);
-/* Room for a message of bytes in the open frame, made if need be; NULL: out of memory. */
-uint8_t *output_room(struct qsm *q, size_t bytes);
-/* Bytes that output_room gives without cutting the open frame; 0: none is open or it is full. */
-size_t output_room_left(const struct qsm *q);
+static inline bool output_full(const struct qsm *q)
+{
+    return q->out.data_blocks >= OUTPUT_BLOCKS_MAX;
+}
+/* Room for a message of bytes or more, as many as are left, in the open frame, which is made if
+ * need be; NULL: out of memory. */
+uint8_t *output_room(struct qsm *q, size_t bytes, size_t *ret_room);
 /* The message that was written to output_room is part of the frame. */
 void output_add(struct qsm *q, uint32_t group, size_t bytes);
 int output_need(struct qsm *q, uint32_t group, uint64_t bytes);

@@ -78,11 +78,6 @@ bool output_pending(const struct qsm *q)
     return q->out.open || !STAILQ_EMPTY(&q->out.queue);
 }
 
-bool output_full(const struct qsm *q)
-{
-    return q->out.data_blocks >= OUTPUT_BLOCKS_MAX;
-}
-
 /* ---- the open data frame */
 
 static struct block *frame_open(struct output *o, size_t payload)
@@ -95,19 +90,11 @@ static struct block *frame_open(struct output *o, size_t payload)
     b->start = b->end = FRAME_RESERVE_BYTES;
     o->open = b;
     o->count = o->need_count = 0;
+    o->groups_differ = o->bytes_differ = 0;
     return b;
 }
 
-size_t output_room_left(const struct qsm *q)
-{
-    const struct output *o = &q->out;
-
-    if (!o->open || o->count == FRAME_MESSAGES_MAX)
-        return 0;
-    return o->open->size - o->open->end;
-}
-
-uint8_t *output_room(struct qsm *q, size_t bytes)
+uint8_t *output_room(struct qsm *q, size_t bytes, size_t *ret_room)
 {
     struct output *o = &q->out;
 
@@ -119,20 +106,22 @@ uint8_t *output_room(struct qsm *q, size_t bytes)
     }
     if (!o->open && !frame_open(o, bytes))
         return NULL;
+    *ret_room = o->open->size - o->open->end;
     return o->open->bytes + o->open->end;
 }
 
 void output_add(struct qsm *q, uint32_t group, size_t bytes)
 {
     struct output *o = &q->out;
+    uint32_t n = o->count++;
 
-    assert(o->open);
-    assert(o->count < FRAME_MESSAGES_MAX);
+    assert(n < FRAME_MESSAGES_MAX);
     assert(o->open->size - o->open->end >= bytes);
     o->open->end += bytes;
-    o->group[o->count] = group;
-    o->bytes[o->count] = (uint32_t)bytes;
-    o->count++;
+    o->group[n] = group;
+    o->bytes[n] = (uint32_t)bytes;
+    o->groups_differ |= group ^ o->group[0];
+    o->bytes_differ |= (uint32_t)bytes ^ o->bytes[0];
 }
 
 int output_need(struct qsm *q, uint32_t group, uint64_t bytes)
@@ -166,7 +155,9 @@ void output_cut(struct qsm *q)
         needs[i].bytes = o->need[i].bytes;
         need_list[i] = &needs[i];
     }
-    header.n_group = header.n_bytes = o->count;
+    header.count = o->count;
+    header.n_group = o->groups_differ ? o->count : o->count > 0;
+    header.n_bytes = o->bytes_differ ? o->count : o->count > 0;
     header.group = o->group;
     header.bytes = o->bytes;
     header.n_need = o->need_count;

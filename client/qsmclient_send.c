@@ -9,9 +9,9 @@
 
 #define FEED_ROOM_BYTES 4096u /* a feed is offered at least so much when it is granted */
 
-void outstanding_add(struct qsm *q, int64_t count)
+void outstanding_take(struct qsm *q, uint64_t count)
 {
-    q->outstanding += (uint64_t)count;
+    q->outstanding -= count;
     q->settled = q->outstanding == 0;
 }
 
@@ -24,7 +24,7 @@ void group_stop_sending(struct qsm *q, struct qsm_group *g)
     g->starved = g->feeding = false;
     g->granted = false;
     g->grant = g->needed = 0;
-    outstanding_add(q, -(int64_t)(g->sent - g->done));
+    outstanding_take(q, g->sent - g->done);
     g->sent = g->done = 0; /* the next opening counts from 1 */
 }
 
@@ -74,6 +74,16 @@ static int token_add(struct qsm_group *g, uint64_t token)
     return 0;
 }
 
+/* A message was written to the room for it. */
+static void message_add(struct qsm *q, struct qsm_group *g, size_t bytes)
+{
+    output_add(q, g->id, bytes);
+    g->grant -= bytes + MESSAGE_COST;
+    g->sent++;
+    q->outstanding++;
+    q->settled = false;
+}
+
 static int send_message(struct qsm *q, struct qsm_group *g, const void *data, size_t bytes,
                         const uint64_t *token)
 {
@@ -90,15 +100,13 @@ static int send_message(struct qsm *q, struct qsm_group *g, const void *data, si
         need_grant(q, g, cost);
         return starve(q, g, cost);
     }
-    uint8_t *room = output_room(q, bytes);
-    if (!room || (token && token_add(g, *token) < 0))
+    size_t room;
+    uint8_t *buffer = output_room(q, bytes, &room);
+    if (!buffer || (token && token_add(g, *token) < 0))
         return -ENOMEM;
     if (bytes > 0)
-        memcpy(room, data, bytes);
-    output_add(q, g->id, bytes);
-    g->grant -= cost;
-    g->sent++;
-    outstanding_add(q, 1);
+        memcpy(buffer, data, bytes);
+    message_add(q, g, bytes);
     return 0;
 }
 
@@ -132,8 +140,8 @@ static bool feed_once(struct qsm *q, struct qsm_group *g, bool *ret_again)
 {
     size_t grant = (size_t)g->grant - MESSAGE_COST;
     size_t wants = g->starved_cost ? g->starved_cost - MESSAGE_COST : FEED_ROOM_BYTES;
-    uint8_t *buffer = output_room(q, wants < grant ? wants : grant);
-    size_t room = output_room_left(q), needs = 0;
+    size_t room = 0, needs = 0;
+    uint8_t *buffer = output_room(q, wants < grant ? wants : grant, &room);
 
     if (!buffer)
         return true;
@@ -145,11 +153,8 @@ static bool feed_once(struct qsm *q, struct qsm_group *g, bool *ret_again)
     q->depth--;
     if (n >= 0) {
         assert((size_t)n <= room);
-        output_add(q, g->id, (size_t)n);
-        g->grant -= (size_t)n + MESSAGE_COST;
-        g->sent++;
+        message_add(q, g, (size_t)n);
         g->starved_cost = 0;
-        outstanding_add(q, 1);
         *ret_again = true;
         return true;
     }
@@ -173,8 +178,10 @@ void pull_feeds(struct qsm *q)
     }
     while (idle < count && !output_full(q) && (g = TAILQ_FIRST(&q->feeds))) {
         bool again = false;
-        TAILQ_REMOVE(&q->feeds, g, feed_next);
-        TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
+        if (count > 1) {
+            TAILQ_REMOVE(&q->feeds, g, feed_next);
+            TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
+        }
         idle++;
         if (!g->granted)
             continue;

@@ -108,11 +108,6 @@ ProtobufCAllocator session_arena_allocator(struct arena *a)
 
 /* ---- the trace */
 
-bool session_traced(const struct session *s)
-{
-    return s->config.trace && s->config.trace_line;
-}
-
 void session_trace(struct session *s, const char *format, ...)
 {
     char line[512];
@@ -157,6 +152,7 @@ struct session *session_new(const struct session_config *config)
     purse_init(&s->purse, config->grant_bytes_all);
     s->serve_round = 1;
     s->blocks = buf_pool_new(BLOCK_BYTES, BLOCKS_SPARE_MAX);
+    s->runs = buf_pool_new(RUN_BYTES, RUNS_SPARE_MAX);
     return s;
 }
 
@@ -169,6 +165,7 @@ void session_free(struct session *s)
     session_arena_done(&s->arena);
     session_arena_done(&s->scratch);
     buf_pool_free(s->blocks);
+    buf_pool_free(s->runs);
     free(s);
 }
 

@@ -86,7 +86,7 @@ static void queue_push(struct use *u, const struct queued *q)
     }
     u->queue[(u->queue_first + u->queue_count++) & (u->queue_room - 1)] = *q;
     u->queue_cost += q->cost;
-    l->queued++;
+    l->queued += q->count;
     if (!u->is_ready) {
         u->is_ready = true;
         TAILQ_INSERT_TAIL(&l->ready, u, ready);
@@ -94,16 +94,14 @@ static void queue_push(struct use *u, const struct queued *q)
     }
 }
 
-static struct queued queue_pop(struct use *u)
+/* Nothing is left of the first entry. */
+static void queue_shift(struct use *u)
 {
-    assert(u->queue_count > 0);
-    struct queued q = u->queue[u->queue_first];
+    u->queue_cost -= u->queue[u->queue_first].cost;
     u->queue_first = (u->queue_first + 1) & (u->queue_room - 1);
     u->queue_count--;
-    u->queue_cost -= q.cost;
-    u->local->queued--;
     if (u->queue_count > 0)
-        return q;
+        return;
     TAILQ_REMOVE(&u->local->ready, u, ready);
     u->is_ready = false;
     if (u->queue_room > QUEUE_ROOM_KEPT) {
@@ -111,7 +109,35 @@ static struct queued queue_pop(struct use *u)
         u->queue = NULL;
         u->queue_room = u->queue_first = 0;
     }
-    return q;
+}
+
+/* The next message. Returns what is freed with it. */
+static uint32_t queue_pop(struct use *u, struct message *ret)
+{
+    assert(u->queue_count > 0);
+    struct queued *q = &u->queue[u->queue_first];
+    *ret = (struct message){.body = q->body, .data = q->data, .bytes = q->bytes};
+    u->local->queued--;
+    if (--q->count > 0) {
+        buf_ref(q->body);
+        q->data += q->bytes;
+        return 0;
+    }
+    uint32_t cost = q->cost;
+    queue_shift(u);
+    return cost;
+}
+
+static void queue_clear(struct session *s, struct use *u)
+{
+    while (u->queue_count > 0) {
+        struct queued *q = &u->queue[u->queue_first];
+        struct buf *body = q->body;
+        u->local->queued -= q->count;
+        queue_shift(u);
+        buf_unref(body);
+    }
+    grant_count(s, u);
 }
 
 void feed_begin(struct use *u)
@@ -133,11 +159,7 @@ void feed_end(struct use *u)
 
 void feed_done(struct session *s, struct use *u)
 {
-    while (u->queue_count > 0) {
-        struct queued q = queue_pop(u);
-        buf_unref(q.body);
-    }
-    grant_count(s, u);
+    queue_clear(s, u);
     free(u->queue);
 }
 
@@ -161,10 +183,11 @@ static void settle(struct session *s, struct use *u, uint64_t count, const char 
     if (u->client && lost) {
         completion_tell(u, before, NULL);
         completion_tell(u, u->settled, lost);
-    } else {
+    } else if (!u->is_dirty) {
         feed_dirty(u);
     }
-    use_release(s, u);
+    if (!u->send)
+        use_release(s, u);
 }
 
 static void run_add(struct local *l, struct use *u, uint64_t number)
@@ -200,14 +223,17 @@ static void settle_up_to(struct session *s, struct local *l, uint64_t number, co
         struct run *r = &l->runs[l->run_first];
         if (number < r->first)
             return;
-        uint64_t count = number - r->first + 1 < r->count ? number - r->first + 1 : r->count;
         struct use *u = r->use;
-        r->first += count;
-        r->count -= count;
-        if (r->count == 0) {
-            l->run_first = (l->run_first + 1) & (l->run_room - 1);
-            l->run_count--;
+        uint64_t count = number - r->first + 1;
+        if (count < r->count) {
+            r->first += count;
+            r->count -= count;
+            settle(s, u, count, lost);
+            return;
         }
+        count = r->count;
+        l->run_first = (l->run_first + 1) & (l->run_room - 1);
+        l->run_count--;
         settle(s, u, count, lost);
     }
     if (l->senders == 0)
@@ -225,16 +251,12 @@ void feed_stable(void *ctx, uint32_t group, uint64_t number, bool lost)
 
 static void lose_queue(struct session *s, struct use *u, const char *reason)
 {
-    uint64_t count = u->queue_count;
+    uint64_t count = u->accepted - u->pulled;
     if (count == 0)
         return;
     assert(u->pulled == u->settled);
-    while (u->queue_count > 0) {
-        struct queued q = queue_pop(u);
-        buf_unref(q.body);
-    }
-    grant_count(s, u);
-    u->pulled += count;
+    queue_clear(s, u);
+    u->pulled = u->accepted;
     settle(s, u, count, reason);
 }
 
@@ -250,77 +272,77 @@ void feed_lose(struct session *s, struct local *l, const char *reason, bool queu
 
 /* ---- the core pulls */
 
+/* The last message of a copy is on its way. */
+static void copy_leaves(struct session *s, struct use *u, const struct message *m, uint32_t cost,
+                        uint64_t number)
+{
+    if (u->queue_count == 0)
+        grant_raise(s, u);
+    if (m->bytes > LEAVING_BYTES)
+        grant_leaving(s, u->local, u, m, cost, number);
+    else
+        grant_count(s, u);
+    if (u->client && grant_due(u))
+        feed_dirty(u);
+}
+
 bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
 {
     struct session *s = ctx;
     struct local *l = local_of(s, group);
     struct use *u = l ? TAILQ_FIRST(&l->ready) : NULL;
 
-    if (l)
+    if (l && l->hand.use)
         grant_left(s, l); /* the core asks for the next when it is done with one */
     if (!u)
         return false;
-    struct queued q = queue_pop(u);
-    if (u->queue_count > 0) { /* to the end of the round */
+    uint32_t cost = queue_pop(u, ret);
+    if (u->is_ready && TAILQ_NEXT(u, ready)) { /* to the end of the round */
         TAILQ_REMOVE(&l->ready, u, ready);
         TAILQ_INSERT_TAIL(&l->ready, u, ready);
-    } else {
-        grant_raise(s, u);
     }
     u->pulled++;
     run_add(l, u, number);
-    if (q.cost > 0 && q.bytes > LEAVING_BYTES)
-        grant_leaving(s, l, u, &q, number);
-    else if (q.cost > 0)
-        grant_count(s, u);
-    if (u->client && grant_due(u))
-        feed_dirty(u);
+    if (cost > 0)
+        copy_leaves(s, u, ret, cost, number);
     if (session_traced(s)) {
         session_trace(s, "pull c=%llu k=%llu g=%s n=%llu", (unsigned long long)u->conn,
                       (unsigned long long)u->pulled, l->name, (unsigned long long)number);
     }
-    *ret = (struct message){.body = q.body, .data = q.data, .bytes = q.bytes};
     return true;
 }
 
 /* ---- clients submit */
 
+static uint32_t group_of(const Qsm__Submit *m, uint32_t i)
+{
+    return m->group[frame_list_at(m->n_group, i)];
+}
+
+static uint32_t bytes_of(const Qsm__Submit *m, uint32_t i)
+{
+    return m->bytes[frame_list_at(m->n_bytes, i)];
+}
+
 static int submit_check(struct client *c, const Qsm__Submit *m, size_t payload_bytes)
 {
     uint64_t sum = 0;
-    if (m->n_group != m->n_bytes)
-        return client_fail(c, -EPROTO, "are lists of different lengths",
+    if (m->count > FRAME_MESSAGES_MAX)
+        return client_fail(c, -EPROTO, "is above 64", "Submit.count = %u", m->count);
+    if (!frame_list_fits(m->n_group, m->count) || !frame_list_fits(m->n_bytes, m->count))
+        return client_fail(c, -EPROTO, "have neither one entry nor one for each message",
                            "Submit.group and Submit.bytes");
     for (size_t i = 0; i < m->n_bytes; i++) {
         if (m->bytes[i] > MESSAGE_MAX)
             return client_fail(c, -EMSGSIZE, "is above 16 MiB", "Submit.bytes[%zu]", i);
         sum += m->bytes[i];
     }
+    if (m->n_bytes == 1)
+        sum *= m->count;
     if (sum != payload_bytes)
         return client_fail(c, -EPROTO, "do not add up to the length of the payloads",
                            "Submit.bytes");
     return 0;
-}
-
-/* cost: what is freed when the message leaves. */
-static void accept_message(struct client *c, struct use *u, struct buf *body, const uint8_t *data,
-                           uint32_t bytes, uint32_t cost)
-{
-    struct session *s = c->s;
-    u->accepted++;
-    s->stats.client_messages_in++;
-    if (session_traced(s)) {
-        session_trace(s, "accept c=%llu k=%llu g=%s h=%llx l=%u ask=1", (unsigned long long)u->conn,
-                      (unsigned long long)u->accepted, u->local->name,
-                      (unsigned long long)session_hash(data, bytes), bytes);
-    }
-    if (u->refused || s->stopped) {
-        u->pulled++;
-        settle(s, u, 1, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
-        return;
-    }
-    struct queued q = {.body = buf_ref(body), .data = data, .bytes = bytes, .cost = cost};
-    queue_push(u, &q);
 }
 
 /* What the client may still send to u's group, as far as it knows. */
@@ -338,47 +360,108 @@ static void spend(struct use *u, uint64_t cost)
         u->client->revoked -= cost;
 }
 
-/* How many messages from the i-th on share one copy, and what they count: those to the same group
- * as long as they are few bytes, so that what has left pins little of what has not. */
-static size_t submit_run(const struct use *u, const Qsm__Submit *m, size_t i, uint64_t *ret_bytes)
+/* Messages of a frame that go to one group and share one copy: n from the i-th on. */
+struct part {
+    const Qsm__Submit *m;
+    uint32_t i, n;
+    const uint8_t *data;
+    uint32_t bytes; /* all of them */
+};
+
+/* As many as there are, but few bytes, so that what has left pins little of what has not. */
+static struct part part_at(const struct use *u, const Qsm__Submit *m, uint32_t i,
+                           const uint8_t *data)
 {
-    uint64_t bytes = 0, may = allowed(u);
-    size_t n = 0;
-    for (; i + n < m->n_group && m->group[i + n] == m->group[i]; n++) {
-        uint64_t more = bytes + m->bytes[i + n];
-        if (!u->refused && more + (n + 1) * MESSAGE_COST > may)
+    struct part p = {.m = m, .i = i, .data = data};
+    uint64_t may = u->refused ? UINT64_MAX : allowed(u);
+    uint32_t group = group_of(m, i);
+
+    for (; i < m->count && group_of(m, i) == group; i++) {
+        uint32_t more = p.bytes + bytes_of(m, i);
+        if (more + (p.n + 1) * MESSAGE_COST > may || (p.n > 0 && more > RUN_BYTES))
             break;
-        if (n > 0 && more > RUN_BYTES)
-            break;
-        bytes = more;
+        p.bytes = more;
+        p.n++;
     }
-    *ret_bytes = bytes;
-    return n;
+    return p;
+}
+
+static void part_trace(struct session *s, const struct use *u, const struct part *p)
+{
+    const uint8_t *at = p->data;
+    for (uint32_t k = 0; k < p->n; k++) {
+        uint32_t bytes = bytes_of(p->m, p->i + k);
+        session_trace(s, "accept c=%llu k=%llu g=%s h=%llx l=%u ask=1", (unsigned long long)u->conn,
+                      (unsigned long long)(u->accepted + k + 1), u->local->name,
+                      (unsigned long long)session_hash(at, bytes), bytes);
+        at += bytes;
+    }
+}
+
+/* The one copy. */
+static struct buf *part_copy(struct session *s, const struct part *p)
+{
+    /* What is short must not pin what the pool gives. */
+    if (p->bytes <= RUN_BYTES / 2)
+        return buf_copy(p->data, p->bytes);
+    struct buf *body = buf_pool_get(s->runs, p->bytes);
+    memcpy(body->data, p->data, p->bytes);
+    return body;
+}
+
+/* One entry for all that are of one size. cost: what is freed when the last has left. */
+static void part_queue(struct use *u, const struct part *p, uint32_t cost)
+{
+    struct buf *body = part_copy(u->client->s, p);
+    struct queued q = {.body = body, .data = body->data};
+
+    for (uint32_t k = 0; k < p->n; k += q.count) {
+        q.bytes = bytes_of(p->m, p->i + k);
+        q.count = 1;
+        while (k + q.count < p->n && bytes_of(p->m, p->i + k + q.count) == q.bytes)
+            q.count++;
+        q.cost = k + q.count == p->n ? cost : 0;
+        buf_ref(body);
+        queue_push(u, &q);
+        q.data += (size_t)q.count * q.bytes;
+    }
+    buf_unref(body);
+}
+
+static void part_accept(struct client *c, struct use *u, const struct part *p)
+{
+    struct session *s = c->s;
+    uint32_t cost = p->bytes + p->n * MESSAGE_COST;
+
+    if (session_traced(s))
+        part_trace(s, u, p);
+    u->accepted += p->n;
+    s->stats.client_messages_in += p->n;
+    if (!u->refused)
+        spend(u, cost);
+    if (u->refused || s->stopped) {
+        u->pulled += p->n;
+        settle(s, u, p->n, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
+    } else {
+        part_queue(u, p, cost);
+    }
+    grant_count(s, u);
 }
 
 static int submit_messages(struct client *c, const Qsm__Submit *m, const uint8_t *data)
 {
-    for (size_t i = 0, n; i < m->n_group; i += n) {
-        struct use *u = use_find(c, m->group[i]);
-        uint64_t bytes;
+    for (uint32_t i = 0; i < m->count;) {
+        struct use *u = use_find(c, group_of(m, i));
         if (!u || (!u->send && !u->refused))
-            return client_fail(c, -EBADF, "is not open to send", "Submit.group[%zu] = %u", i,
-                               m->group[i]);
-        n = submit_run(u, m, i, &bytes);
-        if (n == 0)
+            return client_fail(c, -EBADF, "is not open to send", "Submit.group[%u] = %u", i,
+                               group_of(m, i));
+        struct part p = part_at(u, m, i, data);
+        if (p.n == 0)
             return client_fail(c, -EDQUOT, "is more than was granted for the group",
-                               "Submit.bytes[%zu] = %u", i, m->bytes[i]);
-        /* The one copy. */
-        struct buf *body = buf_copy(data, bytes);
-        const uint8_t *at = body->data;
-        uint64_t cost = bytes + n * MESSAGE_COST;
-        if (!u->refused)
-            spend(u, cost);
-        for (size_t k = i; k < i + n; at += m->bytes[k++])
-            accept_message(c, u, body, at, m->bytes[k], k + 1 == i + n ? (uint32_t)cost : 0);
-        buf_unref(body);
-        grant_count(c->s, u);
-        data += bytes;
+                               "Submit.bytes[%u] = %u", i, bytes_of(m, i));
+        part_accept(c, u, &p);
+        i += p.n;
+        data += p.bytes;
     }
     return 0;
 }

@@ -322,14 +322,14 @@ void grant_raise(struct session *s, struct use *u)
 
 /* ---- the core has it in hand */
 
-void grant_leaving(struct session *s, struct local *l, struct use *u, const struct queued *q,
-                   uint64_t number)
+void grant_leaving(struct session *s, struct local *l, struct use *u, const struct message *m,
+                   uint64_t cost, uint64_t number)
 {
     assert(!l->hand.use);
     l->hand.use = u;
-    l->hand.body = buf_ref(q->body);
+    l->hand.body = buf_ref(m->body);
     l->hand.number = number;
-    u->leaving = q->cost;
+    u->leaving = cost;
     grant_count(s, u);
     s->leaving_look = true;
     TAILQ_INSERT_TAIL(&s->leaving, l, leaving_entry);
@@ -416,8 +416,7 @@ bool grant_stalls(struct client *c, const struct frame *f)
 {
     struct session *s = c->s;
     const struct purse *purses[] = {&s->purse, &c->purse};
-    /* A message takes two bytes of the header at least. */
-    uint64_t cost = f->payload_bytes + f->header_bytes / 2 * MESSAGE_COST;
+    uint64_t cost = f->payload_bytes + FRAME_MESSAGES_MAX * MESSAGE_COST;
 
     if (c->revoked == 0)
         return false;

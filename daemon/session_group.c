@@ -10,11 +10,6 @@
 
 /* ---- groups of this host */
 
-struct local *local_of(struct session *s, uint32_t handle)
-{
-    return handle < s->handle_room ? s->by_handle[handle] : NULL;
-}
-
 void local_touch(struct session *s, struct local *l)
 {
     if (l->is_pending)

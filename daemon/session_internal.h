@@ -20,7 +20,6 @@ enum { KIND_TO_DAEMON = 1, KIND_TO_CLIENT = 2, KIND_SUBMIT = 3, KIND_DELIVER = 4
 enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 
 #define IPC_VERSION 1
-#define BATCH_MESSAGES_MAX 64
 #define BATCH_BYTES 65536u
 #define COPY_BYTES 4096u     /* payloads from here on are referenced, not copied */
 #define BLOCK_BYTES 73728u   /* a full frame of small messages and its header */
@@ -33,6 +32,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define WATCH_US 5000u         /* how often the trace looks at the gauges */
 #define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
 #define RUN_BYTES 16384u       /* messages to one group that share a copy */
+#define RUNS_SPARE_MAX 64u     /* memory of copies kept for the next */
 #define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
 #define MESSAGE_COST 16u       /* what a message counts beside its bytes */
 #define LINGER_US 60000000u    /* a group stays open to send after its last sender */
@@ -119,12 +119,13 @@ struct position {
     uint64_t serial; /* of that delivery, counted per group */
 };
 
-/* A message that the core has not pulled yet. */
+/* Messages of one size, behind one another, that the core has not pulled yet. */
 struct queued {
     struct buf *body; /* a reference */
     const uint8_t *data;
-    uint32_t bytes;
-    uint32_t cost; /* what is freed with it: of the last in its body, that of all in it */
+    uint32_t bytes; /* of each */
+    uint32_t count;
+    uint32_t cost; /* what is freed with the last: of the last in its body, that of all in it */
 };
 
 /* Which half of a sum: what every feed has, or what goes beyond it. */
@@ -257,21 +258,27 @@ struct output {
     uint32_t block_used;
 };
 
+/* Payloads of the open frame that lie behind one another. */
+struct piece {
+    struct buf *buf; /* a reference */
+    const uint8_t *data;
+    size_t bytes;
+};
+
 /* The data frame that is being filled. */
 struct batch {
     uint32_t count, pieces_count, host_count;
     size_t bytes;
-    uint32_t group[BATCH_MESSAGES_MAX], size[BATCH_MESSAGES_MAX], sender[BATCH_MESSAGES_MAX];
-    uint64_t number[BATCH_MESSAGES_MAX], epoch[BATCH_MESSAGES_MAX];
+    uint32_t group[FRAME_MESSAGES_MAX], size[FRAME_MESSAGES_MAX], sender[FRAME_MESSAGES_MAX];
+    uint64_t number[FRAME_MESSAGES_MAX], epoch[FRAME_MESSAGES_MAX];
     struct {
-        struct buf *buf;
-        const uint8_t *data;
-        size_t bytes;
-    } pieces[BATCH_MESSAGES_MAX];
+        uint64_t group, size, sender, number, epoch;
+    } differ; /* 0: all are as the first, or numbered in turn behind it */
+    struct piece pieces[FRAME_MESSAGES_MAX];
     struct {
         uint32_t node;
         char *name; /* owned */
-    } hosts[BATCH_MESSAGES_MAX];
+    } hosts[FRAME_MESSAGES_MAX];
 };
 
 struct client {
@@ -330,9 +337,10 @@ struct session {
     uint32_t handle_room;
     TAILQ_HEAD(, local) pending, lingering;
     struct members *last_members;
-    struct arena arena;   /* of the frame being looked at */
-    struct arena scratch; /* of the message being built */
+    struct arena arena;      /* of the frame being looked at */
+    struct arena scratch;    /* of the message being built */
     struct buf_pool *blocks; /* for clients' output; owned */
+    struct buf_pool *runs;   /* for what clients submit; owned */
     struct session_stats stats;
     uint64_t watch_us; /* the trace looks at the gauges */
     uint64_t peaks[WATCHED_MAX];
@@ -346,7 +354,10 @@ int client_fail(struct client *c, int error, const char *what, const char *where
 void client_fresh(struct client *c);
 void session_trace(struct session *s, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-bool session_traced(const struct session *s);
+static inline bool session_traced(const struct session *s)
+{
+    return s->config.trace && s->config.trace_line;
+}
 uint64_t session_hash(const uint8_t *data, size_t bytes); /* FNV-1a 64 */
 void *session_alloc(size_t count, size_t size);           /* zeroed; aborts when memory is out */
 void *session_grow(void *list, size_t count, size_t size);
@@ -371,7 +382,10 @@ void client_leave(struct client *c);
 
 /* ---- session_group.c */
 void local_event(void *ctx, const struct group_event *e);
-struct local *local_of(struct session *s, uint32_t handle);   /* NULL: none */
+static inline struct local *local_of(const struct session *s, uint32_t handle) /* NULL: none */
+{
+    return handle < s->handle_room ? s->by_handle[handle] : NULL;
+}
 struct local *local_get(struct session *s, const char *name); /* made when there is none */
 /* Has what the group wants of the node looked at in session_work. */
 void local_touch(struct session *s, struct local *l);
@@ -425,9 +439,9 @@ void purse_init(struct purse *p, uint64_t bytes);
 /* Says what was taken back, before grants that came later. */
 void grant_revoke_tell(struct use *u);
 int grant_returned(struct client *c, const Qsm__Returned *m);
-/* The core has the message in hand, or no more. */
-void grant_leaving(struct session *s, struct local *l, struct use *u, const struct queued *q,
-                   uint64_t number);
+/* The core has the message in hand, with which cost will be freed; or no more. */
+void grant_leaving(struct session *s, struct local *l, struct use *u, const struct message *m,
+                   uint64_t cost, uint64_t number);
 void grant_left(struct session *s, struct local *l);
 /* Whether a frame of messages has to wait: it may use a grant that was taken back, and there is no
  * room for that. */

@@ -101,7 +101,7 @@ void late_message(struct use *u, const struct delivery *d)
     late->bytes += d->bytes;
     c->late_bytes += d->bytes;
     c->s->late_bytes += d->bytes;
-    while (late->messages > 1 && (late->messages > BATCH_MESSAGES_MAX || late->bytes > BATCH_BYTES))
+    while (late->messages > 1 && (late->messages > FRAME_MESSAGES_MAX || late->bytes > BATCH_BYTES))
         drop_oldest(u);
     while (late->messages > 0 && c->late_bytes > c->s->config.queue_bytes)
         drop_oldest(u);

@@ -243,7 +243,7 @@ static void head_add(struct client *c)
 {
     struct batch *b = &c->batch;
     Qsm__Deliver d = QSM__DELIVER__INIT;
-    Qsm__Member members[BATCH_MESSAGES_MAX], *list[BATCH_MESSAGES_MAX];
+    Qsm__Member members[FRAME_MESSAGES_MAX], *list[FRAME_MESSAGES_MAX];
 
     for (uint32_t i = 0; i < b->host_count; i++) {
         qsm__member__init(&members[i]);
@@ -251,7 +251,12 @@ static void head_add(struct client *c)
         members[i].host = b->hosts[i].name;
         list[i] = &members[i];
     }
-    d.n_group = d.n_bytes = d.n_sender = d.n_number = d.n_epoch = b->count;
+    d.count = b->count;
+    d.n_group = b->differ.group ? b->count : 1;
+    d.n_bytes = b->differ.size ? b->count : 1;
+    d.n_sender = b->differ.sender ? b->count : 1;
+    d.n_number = b->differ.number ? b->count : 1;
+    d.n_epoch = b->differ.epoch ? b->count : 1;
     d.group = b->group;
     d.bytes = b->size;
     d.sender = b->sender;
@@ -282,8 +287,10 @@ void out_cut(struct client *c)
     for (uint32_t i = 0; i < b->host_count; i++)
         free(b->hosts[i].name);
     c->s->stats.client_frames_out++;
+    c->s->stats.client_messages_out += b->count;
     b->count = b->pieces_count = b->host_count = 0;
     b->bytes = 0;
+    memset(&b->differ, 0, sizeof(b->differ));
 }
 
 bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
@@ -298,30 +305,29 @@ bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
            c->out.messages + messages <= config->queue_messages;
 }
 
+/* Payloads that are copied go behind one another as long as the block lasts: nothing else is
+ * written there while the frame is open. */
 static void batch_payload(struct client *c, const struct delivery *d)
 {
     struct batch *b = &c->batch;
-    struct buf *buf;
+    struct output *o = &c->out;
+    struct piece *p = &b->pieces[b->pieces_count];
 
     if (d->bytes == 0)
         return;
-    const uint8_t *data = d->data;
-    if (d->bytes < COPY_BYTES) {
-        uint8_t *at = block_room(c, d->bytes, &buf);
-        data = memcpy(at, data, d->bytes);
-    } else {
-        buf = buf_ref(d->body);
-    }
-    uint32_t n = b->pieces_count;
-    if (n > 0 && b->pieces[n - 1].buf == buf &&
-        b->pieces[n - 1].data + b->pieces[n - 1].bytes == data) {
-        b->pieces[n - 1].bytes += d->bytes;
-        buf_unref(buf);
+    if (d->bytes < COPY_BYTES && b->pieces_count > 0 && p[-1].buf == o->block &&
+        BLOCK_BYTES - o->block_used >= d->bytes) {
+        memcpy(o->block->data + o->block_used, d->data, d->bytes);
+        o->block_used += d->bytes;
+        p[-1].bytes += d->bytes;
         return;
     }
-    b->pieces[n].buf = buf;
-    b->pieces[n].data = data;
-    b->pieces[n].bytes = d->bytes;
+    p->data = d->data;
+    p->bytes = d->bytes;
+    if (d->bytes < COPY_BYTES)
+        p->data = memcpy(block_room(c, d->bytes, &p->buf), d->data, d->bytes);
+    else
+        p->buf = buf_ref(d->body);
     b->pieces_count++;
 }
 
@@ -340,6 +346,22 @@ static void batch_host(struct client *c, uint32_t node)
     b->host_count++;
 }
 
+static void batch_names(struct batch *b, const struct use *u, const struct delivery *d)
+{
+    uint32_t n = b->count;
+
+    b->group[n] = u->id;
+    b->size[n] = d->bytes;
+    b->sender[n] = d->sender;
+    b->number[n] = d->number;
+    b->epoch[n] = d->epoch;
+    b->differ.group |= u->id ^ b->group[0];
+    b->differ.size |= d->bytes ^ b->size[0];
+    b->differ.sender |= d->sender ^ b->sender[0];
+    b->differ.number |= d->number ^ (b->number[0] + n);
+    b->differ.epoch |= d->epoch ^ b->epoch[0];
+}
+
 bool out_message(struct client *c, struct use *u, const struct delivery *d)
 {
     struct batch *b = &c->batch;
@@ -348,23 +370,18 @@ bool out_message(struct client *c, struct use *u, const struct delivery *d)
         return true; /* it is about to be closed */
     if (!out_room(c, d->bytes, 1))
         return false;
-    if (b->count > 0 && b->bytes + d->bytes > BATCH_BYTES)
+    if (b->bytes + d->bytes > BATCH_BYTES)
         out_cut(c);
     batch_host(c, d->sender);
-    uint32_t n = b->count;
-    b->group[n] = u->id;
-    b->size[n] = d->bytes;
-    b->sender[n] = d->sender;
-    b->number[n] = d->number;
-    b->epoch[n] = d->epoch;
+    batch_names(b, u, d);
     batch_payload(c, d);
     b->bytes += d->bytes;
     b->count++;
     c->out.messages++;
     u->last_out = c->out.queued_total + b->bytes + 1;
-    c->s->stats.client_messages_out++;
-    if (b->count == BATCH_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
+    if (b->count == FRAME_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
         out_cut(c);
-    client_fresh(c);
+    if (!c->is_fresh)
+        client_fresh(c);
     return true;
 }

@@ -179,7 +179,7 @@ static void position_note(struct local *l, uint32_t sender, uint64_t number)
     l->positions[l->position_hit].serial = ++l->serial;
 }
 
-/* The use that submitted one of this node's messages; NULL: it is stable already. */
+/* The use that submitted a message of this node; NULL: it is stable already. */
 static const struct use *owner_of(const struct local *l, uint64_t number)
 {
     size_t low = 0, high = l->run_count;
@@ -196,6 +196,11 @@ static const struct use *owner_of(const struct local *l, uint64_t number)
     return NULL;
 }
 
+static bool is_echo(const struct session *s, const struct use *u, const struct delivery *d)
+{
+    return d->sender == node_id(s->node) && owner_of(u->local, d->number) == u;
+}
+
 void subscription_deliver(void *ctx, const struct delivery *d)
 {
     struct session *s = ctx;
@@ -204,9 +209,8 @@ void subscription_deliver(void *ctx, const struct delivery *d)
 
     if (!l)
         return;
-    bool own = d->sender == node_id(s->node);
     TAILQ_FOREACH_SAFE (u, &l->subs, sub, next) {
-        if (!u->viewed || (u->no_echo && own && owner_of(l, d->number) == u))
+        if (!u->viewed || (u->no_echo && is_echo(s, u, d)))
             continue;
         if (u->latest) {
             late_message(u, d);

@@ -5,6 +5,7 @@
 #ifndef QSM_FRAME_H
 #define QSM_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,7 @@
 #define FRAME_VERSION 1
 #define FRAME_CONTROL_MAX (4u << 20)  /* body of a control frame */
 #define FRAME_BODY_MAX ((16u << 20) + 65536u) /* body of any frame: one message and its header */
+#define FRAME_MESSAGES_MAX 64u                /* of a data frame on the Unix socket */
 
 struct frame {
     uint8_t kind;
@@ -32,5 +34,17 @@ size_t frame_wants(const uint8_t *bytes, size_t count);
 /* Writes the eight bytes in front of a body of header_bytes + payload_bytes. */
 void frame_write_head(uint8_t out[FRAME_HEAD_BYTES], uint8_t kind, size_t header_bytes,
                       size_t payload_bytes);
+
+/* Lists in the header of a data frame of count messages have an entry for each, or one for all. */
+static inline bool frame_list_fits(size_t entries, uint32_t count)
+{
+    return entries == count || (entries == 1 && count > 0);
+}
+
+/* Where the entry of the i-th message is. */
+static inline size_t frame_list_at(size_t entries, size_t i)
+{
+    return entries == 1 ? 0 : i;
+}
 
 #endif

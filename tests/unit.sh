@@ -8,7 +8,7 @@ out=$(mktemp -d) || exit 1
 trap 'rm -rf "$out"' EXIT
 # Suites that take long come first, so that none is left alone at the end.
 suites=$(sed -n -E 's/^    X\(([a-z_]+)\).*/\1/p' "$(dirname "$0")/unit/suites.h")
-first="session_data cms check session journal"
+first="session_input session_data cms check session journal"
 for suite in $first $suites; do
     echo "$suite"
 done | awk '!seen[$0]++' |

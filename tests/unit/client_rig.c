@@ -151,6 +151,7 @@ static void take_control(struct daemon *d, const struct frame *f)
     qsm__to_daemon__free_unpacked(m, NULL);
 }
 
+/* What the frame says of its messages it says once, as the client did, or of each of them. */
 static void echo(struct daemon *d, const Qsm__Submit *s, const struct frame *f)
 {
     Qsm__Deliver deliver = QSM__DELIVER__INIT;
@@ -158,13 +159,15 @@ static void echo(struct daemon *d, const Qsm__Submit *s, const struct frame *f)
     uint64_t number[64], epoch[64];
     uint8_t head[4096];
 
-    for (size_t i = 0; i < s->n_group; i++) {
+    for (uint32_t i = 0; i < s->count; i++) {
         sender[i] = 7;
         number[i] = ++d->sent;
         epoch[i] = 3;
     }
-    deliver.n_group = deliver.n_bytes = deliver.n_sender = s->n_group;
-    deliver.n_number = deliver.n_epoch = s->n_group;
+    deliver.count = s->count;
+    deliver.n_group = s->n_group;
+    deliver.n_bytes = s->n_bytes;
+    deliver.n_sender = deliver.n_number = deliver.n_epoch = d->frames % 2 ? 1 : s->count;
     deliver.group = s->group;
     deliver.bytes = s->bytes;
     deliver.sender = sender;
@@ -177,33 +180,49 @@ static void echo(struct daemon *d, const Qsm__Submit *s, const struct frame *f)
     put_raw(d, f->payload, f->payload_bytes);
 }
 
+/* All that the daemon relies on; lists are not longer than they have to be. */
+static void check_submit(const Qsm__Submit *s, const struct frame *f)
+{
+    uint32_t groups_differ = 0, bytes_differ = 0;
+    size_t sum = 0;
+
+    ck_assert_uint_le(s->count, FRAME_MESSAGES_MAX);
+    ck_assert(frame_list_fits(s->n_group, s->count));
+    ck_assert(frame_list_fits(s->n_bytes, s->count));
+    for (size_t i = 0; i < s->n_group; i++)
+        groups_differ |= s->group[i] ^ s->group[0];
+    for (size_t i = 0; i < s->n_bytes; i++)
+        bytes_differ |= s->bytes[i] ^ s->bytes[0];
+    ck_assert(s->n_group <= 1 || groups_differ);
+    ck_assert(s->n_bytes <= 1 || bytes_differ);
+    for (uint32_t i = 0; i < s->count; i++)
+        sum += s->bytes[frame_list_at(s->n_bytes, i)];
+    ck_assert_uint_eq(sum, f->payload_bytes);
+}
+
 static void take_submit(struct daemon *d, const struct frame *f)
 {
     Qsm__Submit *s = qsm__submit__unpack(NULL, f->header_bytes, f->header);
     Qsm__Completion completion = QSM__COMPLETION__INIT;
-    uint64_t cost = 0;
-
     ck_assert_ptr_nonnull(s);
-    ck_assert_uint_eq(s->n_group, s->n_bytes);
-    ck_assert_uint_le(s->n_group, 64);
-    if (s->n_group > d->frame_messages_max)
-        d->frame_messages_max = (uint32_t)s->n_group;
+    check_submit(s, f);
+    if (s->count > d->frame_messages_max)
+        d->frame_messages_max = s->count;
     d->frames++;
-    for (size_t i = 0; i < s->n_bytes; i++)
-        cost += s->bytes[i] + COST;
+    uint64_t cost = f->payload_bytes + s->count * COST;
     ck_assert_uint_le(cost, d->revoked ? d->revoked : d->credit);
     *(d->revoked ? &d->revoked : &d->credit) -= cost;
-    d->k += s->n_group;
-    if (s->n_group > 0 && !d->mute) {
+    d->k += s->count;
+    if (s->count > 0 && !d->mute) {
         echo(d, s, f);
         completion.id = s->group[0];
         completion.k = d->k;
         put_control(d, QSM__TO_CLIENT__WHAT_COMPLETION, &completion);
     }
-    if (s->n_group > 0 && d->revokes > 0 && !d->revoked) {
+    if (s->count > 0 && d->revokes > 0 && !d->revoked) {
         d->revokes--;
         say_revoke(d, s->group[0]);
-    } else if (s->n_group > 0 && d->credit < GRANT_BYTES && !d->revoked && !d->no_first_grant)
+    } else if (s->count > 0 && d->credit < GRANT_BYTES && !d->revoked && !d->no_first_grant)
         say_grant(d, s->group[0], GRANT_BYTES - d->credit);
     for (size_t i = 0; i < s->n_need; i++) {
         if (s->need[i]->bytes > d->credit)

@@ -155,6 +155,32 @@ void rig_forget(void)
     told_count = 0;
 }
 
+/* All that a client may rely on. */
+static void check_deliver(const Qsm__Deliver *d, size_t payload_bytes)
+{
+    size_t sum = 0;
+    ck_assert_uint_ge(d->count, 1);
+    ck_assert_uint_le(d->count, FRAME_MESSAGES_MAX);
+    ck_assert(frame_list_fits(d->n_group, d->count));
+    ck_assert(frame_list_fits(d->n_bytes, d->count));
+    ck_assert(frame_list_fits(d->n_sender, d->count));
+    ck_assert(frame_list_fits(d->n_number, d->count));
+    ck_assert(frame_list_fits(d->n_epoch, d->count));
+    for (uint32_t i = 0; i < d->count; i++)
+        sum += told_message(d, i).bytes;
+    ck_assert_uint_eq(sum, payload_bytes);
+}
+
+struct told_message told_message(const Qsm__Deliver *d, size_t i)
+{
+    ck_assert_uint_lt(i, d->count);
+    return (struct told_message){.group = d->group[frame_list_at(d->n_group, i)],
+                                 .bytes = d->bytes[frame_list_at(d->n_bytes, i)],
+                                 .sender = d->sender[frame_list_at(d->n_sender, i)],
+                                 .number = d->n_number == 1 ? d->number[0] + i : d->number[i],
+                                 .epoch = d->epoch[frame_list_at(d->n_epoch, i)]};
+}
+
 void rig_parse(struct client *c, const uint8_t *bytes, size_t count)
 {
     while (count > 0) {
@@ -171,6 +197,7 @@ void rig_parse(struct client *c, const uint8_t *bytes, size_t count)
             ck_assert_uint_eq(f.kind, 4);
             t->deliver = qsm__deliver__unpack(NULL, f.header_bytes, f.header);
             ck_assert_ptr_nonnull(t->deliver);
+            check_deliver(t->deliver, f.payload_bytes);
             t->payload = malloc(f.payload_bytes + 1);
             memcpy(t->payload, f.payload, f.payload_bytes);
         }
@@ -333,23 +360,23 @@ long say_ask(struct client *c, uint64_t request, Qsm__Question question, const c
     return say_control(c, QSM__TO_DAEMON__WHAT_ASK, &m);
 }
 
-/* count messages of the same size and byte. */
-long say_submit(struct client *c, uint32_t id, unsigned count, uint32_t bytes, int byte)
+long say_messages(struct client *c, const Qsm__Submit *m, size_t payload, int byte)
 {
-    static uint32_t groups[70000], sizes[70000];
-    Qsm__Submit m = QSM__SUBMIT__INIT;
-    for (unsigned i = 0; i < count; i++) {
-        groups[i] = id;
-        sizes[i] = bytes;
-    }
-    m.n_group = m.n_bytes = count;
-    m.group = groups;
-    m.bytes = sizes;
-    size_t header = qsm__submit__pack(&m, rig_frame + FRAME_HEAD_BYTES);
-    size_t payload = (size_t)count * bytes;
+    size_t header = qsm__submit__pack(m, rig_frame + FRAME_HEAD_BYTES);
     frame_write_head(rig_frame, 3, header, payload);
     memset(rig_frame + FRAME_HEAD_BYTES + header, byte, payload);
     return rig_say(c, rig_frame, FRAME_HEAD_BYTES + header + payload);
+}
+
+/* count messages of the same size and byte. */
+long say_submit(struct client *c, uint32_t id, unsigned count, uint32_t bytes, int byte)
+{
+    Qsm__Submit m = QSM__SUBMIT__INIT;
+    m.count = count;
+    m.n_group = m.n_bytes = 1;
+    m.group = &id;
+    m.bytes = &bytes;
+    return say_messages(c, &m, (size_t)count * bytes, byte);
 }
 
 long say_need(struct client *c, uint32_t id, uint64_t bytes)
@@ -360,9 +387,7 @@ long say_need(struct client *c, uint32_t id, uint64_t bytes)
     n.bytes = bytes;
     m.n_need = 1;
     m.need = list;
-    size_t header = qsm__submit__pack(&m, rig_frame + FRAME_HEAD_BYTES);
-    frame_write_head(rig_frame, 3, header, 0);
-    return rig_say(c, rig_frame, FRAME_HEAD_BYTES + header);
+    return say_messages(c, &m, 0, 0);
 }
 
 /* ---- what the core says */

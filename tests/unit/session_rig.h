@@ -38,6 +38,12 @@ struct told {
     uint8_t *payload;
 };
 
+/* What the header of a data frame says of one message. */
+struct told_message {
+    uint32_t group, bytes, sender;
+    uint64_t number, epoch;
+};
+
 extern struct node rig_node;
 extern struct upcalls rig_up;
 extern struct session *rig_session;
@@ -65,6 +71,7 @@ void rig_parse(struct client *c, const uint8_t *bytes, size_t count);
 Qsm__ToClient *heard(const struct client *c, Qsm__ToClient__WhatCase what, unsigned i);
 const struct told *heard_any(const struct client *c, unsigned i); /* of both */
 const struct told *delivered(const struct client *c, unsigned i);
+struct told_message told_message(const Qsm__Deliver *d, size_t i);
 const char *error_of(const struct client *c); /* "where: what" of an IpcError, or "" */
 
 /* ---- clients write; what session_receive returned is returned */
@@ -76,6 +83,8 @@ long say_open(struct client *c, uint64_t request, uint32_t id, const char *name,
 long say_close(struct client *c, uint64_t request, uint32_t id, int mode);
 long say_hold(struct client *c, uint64_t request, const char *join, const char *leave);
 long say_ask(struct client *c, uint64_t request, Qsm__Question question, const char *name);
+/* A frame of messages whose header is m and whose payload is payload times the byte. */
+long say_messages(struct client *c, const Qsm__Submit *m, size_t payload, int byte);
 /* count messages of the same size and byte in one frame. */
 long say_submit(struct client *c, uint32_t id, unsigned count, uint32_t bytes, int byte);
 long say_need(struct client *c, uint32_t id, uint64_t bytes);

@@ -26,6 +26,7 @@
     X(session)                                                                                     \
     X(session_data)                                                                                \
     X(session_grant)                                                                               \
+    X(session_input)                                                                               \
     X(session_late)                                                                                \
     X(store)                                                                                       \
     X(suspect)                                                                                     \

@@ -359,38 +359,92 @@ START_TEST(who_is_granted_nothing_asks_for_each_message)
 }
 END_TEST
 
-/* A Deliver of one message, damaged: the connection ends with an error, nothing else happens. */
+/* How the connection ends when the daemon says this after its greeting. */
+static int hear(const uint8_t *frame, size_t bytes, struct seen *seen)
+{
+    struct daemon d = {.say = frame, .say_bytes = bytes, .stop_after_hello = true};
+    struct qsm *q = start(&d, seen, NULL);
+    int n;
+
+    while ((n = qsm_wait(q, WAIT_MS)) > 0)
+        ;
+    finish(&d, q);
+    return n;
+}
+
+static size_t write_deliver(const Qsm__Deliver *d, size_t payload, uint8_t *frame)
+{
+    size_t header = qsm__deliver__pack(d, frame + FRAME_HEAD_BYTES);
+
+    frame_write_head(frame, 4, header, payload);
+    memset(frame + FRAME_HEAD_BYTES + header, 'x', payload);
+    return FRAME_HEAD_BYTES + header + payload;
+}
+
+/* A Deliver of two messages, damaged: the connection ends with an error, nothing else happens. */
 START_TEST(damaged_frames_end_the_connection)
 {
     Qsm__Deliver deliver = QSM__DELIVER__INIT;
-    uint32_t group = 0, length = 4, sender = 7;
+    uint32_t group = 0, lengths[] = {4, 2}, sender = 7;
     uint64_t number = 1, epoch = 3;
     uint8_t frame[256];
 
-    deliver.n_group = deliver.n_bytes = deliver.n_sender = deliver.n_number = deliver.n_epoch = 1;
+    deliver.count = 2;
+    deliver.n_bytes = 2;
+    deliver.n_group = deliver.n_sender = deliver.n_number = deliver.n_epoch = 1;
     deliver.group = &group;
-    deliver.bytes = &length;
+    deliver.bytes = lengths;
     deliver.sender = &sender;
     deliver.number = &number;
     deliver.epoch = &epoch;
-    size_t header = qsm__deliver__get_packed_size(&deliver);
-    size_t bytes = FRAME_HEAD_BYTES + header + length;
-    qsm__deliver__pack(&deliver, frame + FRAME_HEAD_BYTES);
-    memset(frame + FRAME_HEAD_BYTES + header, 'x', length);
+    size_t bytes = write_deliver(&deliver, 6, frame);
     for (size_t i = 0; i < bytes; i++) {
-        struct daemon d = {.say = frame, .say_bytes = bytes, .stop_after_hello = true};
         struct seen seen = {0};
-        frame_write_head(frame, 4, header, length);
-        uint8_t kept = frame[i];
         frame[i] ^= 0x15;
-        struct qsm *q = start(&d, &seen, NULL);
-        int n;
-        while ((n = qsm_wait(q, WAIT_MS)) > 0)
-            ;
-        ck_assert_int_lt(n, 0);
+        ck_assert_int_lt(hear(frame, bytes, &seen), 0);
         ck_assert_uint_eq(seen.messages, 0);
-        frame[i] = kept;
-        finish(&d, q);
+        frame[i] ^= 0x15;
+    }
+}
+END_TEST
+
+START_TEST(headers_that_do_not_add_up_end_the_connection)
+{
+    static const struct {
+        uint32_t count;
+        size_t group, bytes, sender, number, epoch; /* entries */
+        uint64_t first;
+        size_t payload;
+    } rows[] = {
+        {65, 1, 1, 1, 1, 1, 1, 65 * 4},
+        {UINT32_MAX, 1, 1, 1, 1, 1, 1, 4},
+        {0, 0, 0, 0, 0, 0, 0, 4},
+        {0, 0, 0, 1, 0, 0, 0, 0},
+        {3, 2, 3, 3, 3, 3, 1, 12},
+        {3, 3, 2, 3, 3, 3, 1, 8},
+        {3, 1, 1, 0, 1, 1, 1, 12},
+        {3, 1, 1, 1, 4, 1, 1, 12},
+        {3, 1, 1, 1, 1, 2, 1, 12},
+        {3, 1, 1, 1, 1, 1, 1, 4},
+        {3, 1, 1, 1, 1, 1, UINT64_MAX - 1, 12},
+    };
+    uint32_t groups[4] = {0}, lengths[4] = {4, 4, 4, 4}, senders[4] = {7, 7, 7, 7};
+    uint64_t epochs[4] = {3, 3, 3, 3};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t numbers[4] = {rows[i].first, 2, 3, 4};
+        Qsm__Deliver d = QSM__DELIVER__INIT;
+        struct seen seen = {0};
+        uint8_t frame[1024];
+        d.count = rows[i].count;
+        d.n_group = rows[i].group, d.group = groups;
+        d.n_bytes = rows[i].bytes, d.bytes = lengths;
+        d.n_sender = rows[i].sender, d.sender = senders;
+        d.n_number = rows[i].number, d.number = numbers;
+        d.n_epoch = rows[i].epoch, d.epoch = epochs;
+        size_t bytes = write_deliver(&d, rows[i].payload, frame);
+        ck_assert_int_eq(hear(frame, bytes, &seen), -EPROTO);
+        ck_assert_uint_eq(seen.messages, 0);
     }
 }
 END_TEST
@@ -445,6 +499,7 @@ Suite *suite_client(void)
     tcase_add_test(tc, a_revoked_grant_is_given_back_and_not_used);
     tcase_add_test(tc, who_is_granted_nothing_asks_for_each_message);
     tcase_add_test(tc, damaged_frames_end_the_connection);
+    tcase_add_test(tc, headers_that_do_not_add_up_end_the_connection);
     tcase_add_test(tc, waiting_keeps_its_deadline_and_can_be_woken);
     tcase_add_test(tc, a_missing_daemon_is_an_error);
     suite_add_tcase(suite, tc);

@@ -288,12 +288,11 @@ START_TEST(what_has_left_is_not_pinned_by_what_waits)
         sizes[i] = groups[i] == 1 ? 1 : 8000;
         payload += sizes[i];
     }
+    s.count = 8;
     s.n_group = s.n_bytes = 8;
     s.group = groups;
     s.bytes = sizes;
-    size_t header = qsm__submit__pack(&s, rig_frame + FRAME_HEAD_BYTES);
-    frame_write_head(rig_frame, 3, header, payload);
-    ck_assert_int_gt(rig_say(c, rig_frame, FRAME_HEAD_BYTES + header + payload), 0);
+    ck_assert_int_gt(say_messages(c, &s, payload, 0), 0);
     struct message m;
     ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g1"), 1, &m));
     ck_assert_uint_eq(m.body->size, 1);

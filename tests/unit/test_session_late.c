@@ -18,9 +18,9 @@ static const char *story(const struct client *c)
         const struct told *t = heard_any(c, i);
         if (!t)
             return text;
-        for (size_t k = 0; t->deliver && k < t->deliver->n_group; k++)
+        for (size_t k = 0; t->deliver && k < t->deliver->count; k++)
             used += (size_t)snprintf(text + used, sizeof(text) - used, "%llu ",
-                                     (unsigned long long)t->deliver->number[k]);
+                                     (unsigned long long)told_message(t->deliver, k).number);
         if (t->control && t->control->what_case == WHAT(VIEW))
             used += (size_t)snprintf(text + used, sizeof(text) - used, "v%llu ",
                                      (unsigned long long)t->control->view->epoch);
