@@ -99,11 +99,13 @@ UNIT := $(if $(UNIT_SRC),$(BUILD)/unit-tests)
 SCENARIO := $(if $(SCENARIO_SRC),$(BUILD)/scenario-tests)
 # Helpers of the system tests: one program for each file.
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/*.c))
+# Libraries that they preload into a daemon.
+PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/system/preload/*.c))
 FIGURES := $(if $(FIGURES_SRC),$(BUILD)/qsmfigures)
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
-tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(BENCH)
+tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(PRELOADS) $(BENCH)
 .PHONY: all tests test test-run system-long demo demo-run bench charts charts-run unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
@@ -185,6 +187,11 @@ $(BUILD)/unit-tests: $(call objs,$(UNIT_SRC) $(BOTH_SRC) \
 
 $(BUILD)/scenario-tests: $(call objs,$(SCENARIO_SRC) $(SIM_PARTS)) $(CORE_A)
 	$(LINK) $(call libs,check libprotobuf-c) -lm
+
+# Without sanitizers, which have a malloc of their own.
+$(PRELOADS): $(BUILD)/%.so: %.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $<
 
 $(HELPERS) $(BENCH): $(BUILD)/%: $(BUILD)/%.o $(filter %.a,$(LIB))
 	$(LINK) $(call libs,libprotobuf-c)

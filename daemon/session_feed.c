@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_ROOM_KEPT 64u /* an empty queue gives more back */
+#define QUEUE_ROOM_KEPT 128u /* an empty queue gives more back */
 
 /* ---- what there is to tell */
 
@@ -402,7 +402,7 @@ static void part_trace(struct session *s, const struct use *u, const struct part
 static struct buf *part_copy(struct session *s, const struct part *p)
 {
     /* What is short must not pin what the pool gives. */
-    if (p->bytes <= RUN_BYTES / 2)
+    if (p->bytes < RUN_BYTES / 4)
         return buf_copy(p->data, p->bytes);
     struct buf *body = buf_pool_get(s->runs, p->bytes);
     memcpy(body->data, p->data, p->bytes);

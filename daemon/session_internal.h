@@ -32,7 +32,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define WATCH_US 5000u         /* how often the trace looks at the gauges */
 #define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
 #define RUN_BYTES 16384u       /* messages to one group that share a copy */
-#define RUNS_SPARE_MAX 64u     /* memory of copies kept for the next */
+#define RUNS_SPARE_MAX 128u    /* memory of copies kept for the next */
 #define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
 #define MESSAGE_COST 16u       /* what a message counts beside its bytes */
 #define LINGER_US 60000000u    /* a group stays open to send after its last sender */

@@ -76,9 +76,10 @@ step_conf() { step conf env BUILD="$san" tests/conf/run.sh; }
 step_sim() { step sim tests/sim.sh "$san/qsmsim" "$seeds"; }
 step_charts() { step charts env BUILD="$build" tests/charts/charts.sh part; }
 step_mutants() { step mutants env SEEDS=500 MAKE="$make" tests/mutants.sh; }
+step_allocs() { step allocs env BUILD="$build" tests/system/allocs.sh; }
 step_system() { step system env BUILD="$san" LINES_SENT="${LINES_SENT:-150000}" tests/system/run.sh; }
 
-[ $# -gt 0 ] || set -- build build_asan tidy install unit scenario conf sim charts system
+[ $# -gt 0 ] || set -- build build_asan tidy install unit scenario conf sim charts allocs system
 for name in "$@"; do
     "step_$name"
 done

@@ -6,8 +6,8 @@
 #include <string.h>
 #include "context.h"
 
-#define BODIES_SPARE_MAX 2048 /* what an ACK of a full window releases at once */
-#define SLABS_SPARE_MAX 64
+#define BODIES_SPARE_MAX 6144 /* what a full window comes to, and what is released meanwhile */
+#define SLABS_SPARE_MAX 128
 
 void context_init(struct context *c, const struct node_config *config, const struct upcalls *up,
                   uint64_t now_us)

@@ -89,6 +89,9 @@ struct channel_in *recv_find(struct recv *r, uint32_t sender); /* NULL: none */
 /* The sender's channel, made when there is none. Only while there is a view. */
 struct channel_in *recv_channel(struct recv *r, uint32_t sender);
 
+/* Drops the large message that is being put together, if there is one. */
+void recv_drop_partial(struct channel_in *ch);
+
 /* A packet: DATA or REPAIR, its body behind the head. landing: the buf that holds it, NULL: none.
  * from: who sent the datagram. Whether it was new. */
 bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *body, size_t bytes,

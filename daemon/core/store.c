@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #define ROOM_MIN 16
-#define ROOM_KEPT 1024 /* an empty store gives a larger ring back */
+#define ROOM_KEPT 8192 /* an empty store gives a larger ring back, and one that is hardly used */
 
 static struct packet *entry_of(const struct store *s, uint64_t seq)
 {
@@ -58,6 +58,8 @@ struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, const 
     p->records = records;
     if (seq > s->top)
         s->top = seq;
+    if (seq - s->base > s->peak)
+        s->peak = seq - s->base;
     s->body_bytes += bytes;
     s->body_count++;
     return p;
@@ -155,9 +157,10 @@ void store_release(struct store *s, uint64_t seq)
     if (s->top > s->base)
         return;
     s->top = s->base;
-    if (s->room > ROOM_KEPT) {
+    if (s->room > ROOM_KEPT || s->peak < s->room / 4) {
         free(s->ring);
         s->ring = NULL;
         s->room = 0;
     }
+    s->peak -= s->peak / 8;
 }

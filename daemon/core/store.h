@@ -42,6 +42,7 @@ struct store {
     uint64_t top;        /* highest number that is there, or base */
     struct packet *ring; /* entries base+1 .. base+room by number mod room; owned */
     size_t room;         /* a power of two */
+    uint64_t peak;       /* what it spanned at most, fading each time that it becomes empty */
     uint64_t body_bytes; /* sum of the bodies held */
     uint64_t body_count;
 };
