@@ -137,6 +137,7 @@ void feed_done(struct session *s, struct use *u)
         struct queued q = queue_pop(u);
         buf_unref(q.body);
     }
+    sample_forget(&s->sample, u);
     grant_count(s, u);
     free(u->queue);
 }
@@ -233,6 +234,7 @@ static void lose_queue(struct session *s, struct use *u, const char *reason)
         struct queued q = queue_pop(u);
         buf_unref(q.body);
     }
+    sample_forget(&s->sample, u);
     grant_count(s, u);
     u->pulled += count;
     settle(s, u, count, reason);
@@ -268,6 +270,7 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
         grant_raise(s, u);
     }
     u->pulled++;
+    sample_end(&s->sample, u, u->pulled, node_now(s->node), &s->stats.send_to_deliver_us);
     run_add(l, u, number);
     if (q.cost > 0 && q.bytes > LEAVING_BYTES)
         grant_leaving(s, l, u, &q, number);
@@ -321,6 +324,7 @@ static void accept_message(struct client *c, struct use *u, struct buf *body, co
     }
     struct queued q = {.body = buf_ref(body), .data = data, .bytes = bytes, .cost = cost};
     queue_push(u, &q);
+    sample_begin(&s->sample, u, u->accepted, s->now_us);
 }
 
 /* What the client may still send to u's group, as far as it knows. */
