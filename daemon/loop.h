@@ -33,7 +33,8 @@ void loop_close(struct loop *l); /* NULL is fine */
  * ends, at most 1.5 s. */
 void loop_run(struct loop *l);
 
-/* The shell's own counters, histograms and facts, for `stats` and `status`: emit is called for each. */
+/* The shell's own counters, histograms and facts, for `stats` and `status`: emit is called for
+ * each. */
 void loop_counters(struct loop *l, void (*emit)(void *to, const char *name, uint64_t value),
                    void *to);
 void loop_histograms(struct loop *l,
