@@ -1,6 +1,6 @@
 /* output: what qsmctl shows, as text for people or as JSON for programs. A command describes its
  * columns once and adds rows; the printer does the rest. JSON always has the same shape for a
- * command: one object, with a list of objects under the table's name. */
+ * command: one object, with a list of objects under each table's name. */
 #ifndef QSM_OUTPUT_H
 #define QSM_OUTPUT_H
 
@@ -14,6 +14,7 @@ enum value_kind {
     VALUE_NUMBER,  /* value.number */
     VALUE_BOOL,    /* value.number: yes and empty in text */
     VALUE_MEMBERS, /* value.members: hosts in text, a list of {node, host} in JSON */
+    VALUE_BUCKETS, /* value.buckets: nothing in text, a list of {up_to, count} in JSON */
 };
 
 struct column {
@@ -28,7 +29,11 @@ struct value {
     bool none; /* null, an empty cell */
     const struct qsm_member *members;
     size_t member_count;
+    const struct qsm_bucket *buckets;
+    size_t bucket_count;
 };
+
+#define TABLES_MAX 2
 
 struct output;
 
@@ -36,7 +41,10 @@ struct output;
  * columns are not copied. NULL: out of memory. */
 struct output *output_new(bool json, bool compact, const char *name, const struct column *columns,
                           size_t count);
-/* Adds a row: one value per column. 0 or -ENOMEM. */
+/* Begins another table, of TABLES_MAX at most: below an empty line in text, of the same object in
+ * JSON. 0 or -ENOMEM. */
+int output_table(struct output *o, const char *name, const struct column *columns, size_t count);
+/* Adds a row to the last table: one value per column. 0 or -ENOMEM. */
 int output_row(struct output *o, const struct value *values);
 /* Prints and frees. 0, -ENOMEM, or -EIO when standard output failed. */
 int output_print(struct output *o);

@@ -146,6 +146,16 @@ int qsm_drain(struct qsm *q, int timeout_ms);
 /* ---- the node (what qsmctl shows): blocking questions */
 struct qsm_fact { const char *name; const char *value; };
 struct qsm_counter { const char *name; uint64_t value; };
+/* So many values are at most up_to and at least four fifths of it. */
+struct qsm_bucket { uint64_t up_to, count; };
+/* Times that the daemon has noted since its start, in microseconds as names that end with _us say. */
+struct qsm_histogram {
+    const char *name;
+    uint64_t count, sum, max;
+    const struct qsm_bucket *buckets; /* not empty, ascending; what is longer than 134 s is in the
+                                       * bucket up to that */
+    size_t bucket_count;
+};
 struct qsm_status {
     const char *host, *version;
     uint32_t node_id;             /* 0: not admitted */
@@ -186,6 +196,8 @@ int qsm_each_region(struct qsm *q, int timeout_ms,
                     void (*f)(void *ctx, const struct qsm_region_info *), void *ctx);
 int qsm_each_counter(struct qsm *q, int timeout_ms,
                      void (*f)(void *ctx, const struct qsm_counter *), void *ctx);
+int qsm_each_histogram(struct qsm *q, int timeout_ms,
+                       void (*f)(void *ctx, const struct qsm_histogram *), void *ctx);
 /* Memberships that the node holds beyond this connection; -ETIMEDOUT, or refused: qsm_error. */
 int qsm_hold(struct qsm *q, const char *const *names, size_t count, int timeout_ms);
 int qsm_release(struct qsm *q, const char *const *names, size_t count, int timeout_ms);

@@ -165,6 +165,19 @@ void ask_regions(struct qsm *q, const Qsm__RegionList *l)
     q->ask.done = !l->more;
 }
 
+static const struct qsm_bucket *buckets_of(struct qsm *q, const Qsm__Histogram *h)
+{
+    struct qsm_bucket *buckets = arena_alloc(&q->arena, (h->n_up_to + 1) * sizeof(*buckets));
+
+    if (!buckets || h->n_up_to != h->n_counts) {
+        q->ask.error = buckets ? -EPROTO : -ENOMEM;
+        return NULL;
+    }
+    for (size_t i = 0; i < h->n_up_to; i++)
+        buckets[i] = (struct qsm_bucket){h->up_to[i], h->counts[i]};
+    return buckets;
+}
+
 void ask_stats(struct qsm *q, const Qsm__StatsList *l)
 {
     if (!answers(q, l->request))
@@ -173,6 +186,18 @@ void ask_stats(struct qsm *q, const Qsm__StatsList *l)
     for (size_t i = 0; i < l->n_counter && q->ask.counter; i++) {
         struct qsm_counter counter = {l->counter[i]->name, l->counter[i]->value};
         q->ask.counter(q->ask.ctx, &counter);
+    }
+    for (size_t i = 0; i < l->n_histogram && q->ask.histogram; i++) {
+        const Qsm__Histogram *h = l->histogram[i];
+        struct qsm_histogram histogram = {.name = h->name,
+                                          .count = h->count,
+                                          .sum = h->sum,
+                                          .max = h->max,
+                                          .buckets = buckets_of(q, h),
+                                          .bucket_count = h->n_up_to};
+        if (!histogram.buckets)
+            break;
+        q->ask.histogram(q->ask.ctx, &histogram);
     }
     q->depth--;
     q->ask.done = true;
@@ -204,6 +229,16 @@ int qsm_each_counter(struct qsm *q, int timeout_ms,
     if (q->depth > 0)
         return -EDEADLK;
     q->ask.counter = f;
+    q->ask.ctx = ctx;
+    return ask(q, QSM__QUESTION__STATS, NULL, timeout_ms);
+}
+
+int qsm_each_histogram(struct qsm *q, int timeout_ms,
+                       void (*f)(void *ctx, const struct qsm_histogram *), void *ctx)
+{
+    if (q->depth > 0)
+        return -EDEADLK;
+    q->ask.histogram = f;
     q->ask.ctx = ctx;
     return ask(q, QSM__QUESTION__STATS, NULL, timeout_ms);
 }

@@ -146,6 +146,7 @@ struct ask {
     void (*group)(void *ctx, const struct qsm_group_info *info);
     void (*region)(void *ctx, const struct qsm_region_info *info);
     void (*counter)(void *ctx, const struct qsm_counter *counter);
+    void (*histogram)(void *ctx, const struct qsm_histogram *histogram);
     void *ctx;
     bool keep_status;
 };

@@ -1,5 +1,6 @@
 /* qsmctl: the command of QSM for people and scripts. This file has the table of commands, the
- * options that all have, and errors; qsmctl_show.c, qsmctl_pub.c and qsmctl_sub.c the commands. */
+ * options that all have, and errors; qsmctl_show.c, qsmctl_stats.c, qsmctl_pub.c and qsmctl_sub.c
+ * the commands. */
 #include "qsmctl.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "output.h"
 
 static const struct command commands[] = {
     {"status", "", command_status, "this host: its node, its CMS, its epoch"},
@@ -22,7 +24,8 @@ static const struct command commands[] = {
     {"regions", "", command_regions, "regions, their addresses, members and channels"},
     {"join", "GROUP… [-W SECONDS]", command_join, "make this host a member until it leaves"},
     {"leave", "GROUP… [-W SECONDS]", command_leave, "end what join began"},
-    {"stats", "[--watch SECONDS]", command_stats, "counters of the daemon"},
+    {"stats", "[--watch SECONDS]", command_stats,
+     "counters of the daemon, and how long things take"},
     {"pub", "GROUP [TEXT… | -l | -f FILE] [--wait] [-W SECONDS]", command_pub,
      "send messages: each TEXT, each line of standard input (-l), or a file"},
     {"sub", "GROUP… [-n COUNT] [-W SECONDS] [-F FORMAT] [--policy end|latest] [--rejoin]",
@@ -49,6 +52,15 @@ static void print_usage(FILE *to)
             "Exit codes: 0 ok, 1 error, 2 usage, 3 daemon unreachable, 4 no CMS has admitted "
             "the host, 27 timeout.\n",
             QSM_SOCKET_DEFAULT);
+}
+
+int ctl_print(struct ctl *ctl, struct output *o, int error)
+{
+    int printed = output_print(o);
+
+    return error < 0     ? ctl_fail(ctl, NULL, error)
+           : printed < 0 ? ctl_fail(ctl, "standard output", printed)
+                         : EXIT_OK;
 }
 
 int ctl_usage(struct ctl *ctl, const char *format, ...)

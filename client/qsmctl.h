@@ -19,6 +19,8 @@ enum exit_code {
     10000 /* for what the daemon or the CMS should answer soon, unless -W says more                \
            */
 
+struct output;
+
 struct ctl {
     const char *socket;
     bool json;
@@ -50,6 +52,8 @@ int ctl_connect(struct ctl *ctl, const struct qsm_callbacks *callbacks);
 /* Says on standard error what went wrong with subject (NULL: nothing in particular) and returns the
  * exit code for it. */
 int ctl_fail(struct ctl *ctl, const char *subject, int error);
+/* Prints and frees o, error says whether all rows are in it; returns the exit code. */
+int ctl_print(struct ctl *ctl, struct output *o, int error);
 /* A mistake in the command line: says so, with the command's usage. */
 int ctl_usage(struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "output.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
@@ -22,15 +21,6 @@ static int no_arguments(struct ctl *ctl, int argc, char **argv)
     if (optind < argc)
         return ctl_usage(ctl, "%s: unexpected", argv[optind]);
     return EXIT_OK;
-}
-
-static int print(struct ctl *ctl, struct output *o, int error)
-{
-    int printed = output_print(o);
-
-    return error < 0     ? ctl_fail(ctl, NULL, error)
-           : printed < 0 ? ctl_fail(ctl, "standard output", printed)
-                         : EXIT_OK;
 }
 
 /* ---- status */
@@ -59,7 +49,7 @@ static int show_status(struct ctl *ctl, const struct qsm_status *s)
     for (size_t i = 0; i < s->fact_count && error == 0; i++)
         error = output_row(
             o, (struct value[]){{.text = s->facts[i].name}, {.text = s->facts[i].value}});
-    return o ? print(ctl, o, error) : ctl_fail(ctl, NULL, error);
+    return o ? ctl_print(ctl, o, error) : ctl_fail(ctl, NULL, error);
 }
 
 int command_status(struct ctl *ctl, int argc, char **argv)
@@ -121,7 +111,7 @@ static int show_groups(struct ctl *ctl, const char *name)
     if (!rows.output)
         return ctl_fail(ctl, NULL, -ENOMEM);
     int error = qsm_each_group(ctl->qsm, name, ctl_left_ms(ctl, ANSWER_MS), group_row, &rows);
-    return print(ctl, rows.output, error < 0 ? error : rows.error);
+    return ctl_print(ctl, rows.output, error < 0 ? error : rows.error);
 }
 
 static void group_size(void *ctx, const struct qsm_group_info *g)
@@ -218,142 +208,7 @@ int command_regions(struct ctl *ctl, int argc, char **argv)
     if (!rows.output)
         return ctl_fail(ctl, NULL, -ENOMEM);
     int error = qsm_each_region(ctl->qsm, ANSWER_MS, region_row, &rows);
-    return print(ctl, rows.output, error < 0 ? error : rows.error);
-}
-
-/* ---- stats */
-
-struct sample {
-    int64_t at_ms;
-    struct {
-        char name[64];
-        uint64_t value;
-    } * counters;
-    size_t count, size;
-    int error;
-};
-
-static void take_counter(void *ctx, const struct qsm_counter *c)
-{
-    struct sample *s = ctx;
-
-    if (s->count == s->size) {
-        size_t size = s->size ? 2 * s->size : 128;
-        void *counters = realloc(s->counters, size * sizeof(*s->counters));
-        if (!counters) {
-            s->error = -ENOMEM;
-            return;
-        }
-        s->counters = counters;
-        s->size = size;
-    }
-    snprintf(s->counters[s->count].name, sizeof(s->counters[0].name), "%s", c->name);
-    s->counters[s->count].value = c->value;
-    s->count++;
-}
-
-static int take_sample(struct ctl *ctl, struct sample *s)
-{
-    s->count = 0;
-    s->error = 0;
-    int error = qsm_each_counter(ctl->qsm, ANSWER_MS, take_counter, s);
-    s->at_ms = ctl_now_ms();
-    return error < 0 ? error : s->error;
-}
-
-/* before: NULL for the first or only sample, which has no rates. */
-static int show_sample(struct ctl *ctl, const struct sample *now, const struct sample *before,
-                       bool watch)
-{
-    static const struct column columns[] = {{"name", "COUNTER", VALUE_TEXT},
-                                            {"value", "VALUE", VALUE_NUMBER},
-                                            {"per_second", "PER SECOND", VALUE_NUMBER}};
-    /* Text leaves the column of rates out when there are none; JSON keeps its shape. */
-    size_t count = LENGTH(columns) - (!before && !ctl->json);
-    struct output *o = output_new(ctl->json, watch, "counters", columns, count);
-    int error = o ? 0 : -ENOMEM;
-
-    for (size_t i = 0; i < now->count && error == 0; i++) {
-        uint64_t value = now->counters[i].value;
-        struct value values[] = {
-            {.text = now->counters[i].name}, {.number = value}, {.none = true}};
-        if (before && i < before->count && before->counters[i].value <= value &&
-            now->at_ms > before->at_ms) {
-            uint64_t more = value - before->counters[i].value;
-            values[2].none = false;
-            values[2].number = more * 1000 / (uint64_t)(now->at_ms - before->at_ms);
-        }
-        error = output_row(o, values);
-    }
-    return o ? print(ctl, o, error) : ctl_fail(ctl, NULL, error);
-}
-
-/* Until the time has come or a signal. */
-static int pause_until(struct ctl *ctl, int64_t at_ms)
-{
-    for (;;) {
-        int64_t left = at_ms - ctl_now_ms();
-        if (left <= 0 || ctl_stopped())
-            return 0;
-        int error = qsm_wait(ctl->qsm, (int)left);
-        if (error < 0)
-            return error;
-    }
-}
-
-static int watch_stats(struct ctl *ctl, uint64_t every_ms)
-{
-    struct sample samples[2] = {0};
-    const struct sample *before = NULL;
-    int code = EXIT_OK;
-
-    ctl_catch_signals(ctl);
-    for (unsigned i = 0; code == EXIT_OK && !ctl_stopped(); i ^= 1) {
-        struct sample *now = &samples[i];
-        int error = take_sample(ctl, now);
-        if (error == 0) {
-            if (before && !ctl->json)
-                printf("\n");
-            code = show_sample(ctl, now, before, true);
-            error = pause_until(ctl, now->at_ms + (int64_t)every_ms);
-        }
-        if (error < 0)
-            code = ctl_fail(ctl, NULL, error);
-        before = now;
-    }
-    free(samples[0].counters);
-    free(samples[1].counters);
-    return code;
-}
-
-int command_stats(struct ctl *ctl, int argc, char **argv)
-{
-    static const struct option options[] = {{"watch", required_argument, NULL, 'w'},
-                                            {NULL, 0, NULL, 0}};
-    uint64_t every_ms = 0;
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option != 'w')
-            return ctl_usage(ctl, "wrong option");
-        char *end;
-        double seconds = strtod(optarg, &end);
-        if (end == optarg || *end || !(seconds >= 0.01 && seconds <= 86400))
-            return ctl_usage(ctl, "--watch %s: not a number of seconds", optarg);
-        every_ms = (uint64_t)(seconds * 1000);
-    }
-    if (optind < argc)
-        return ctl_usage(ctl, "%s: unexpected", argv[optind]);
-    int code = ctl_connect(ctl, NULL);
-    if (code != EXIT_OK)
-        return code;
-    if (every_ms)
-        return watch_stats(ctl, every_ms);
-    struct sample sample = {0};
-    int error = take_sample(ctl, &sample);
-    code = error < 0 ? ctl_fail(ctl, NULL, error) : show_sample(ctl, &sample, NULL, false);
-    free(sample.counters);
-    return code;
+    return ctl_print(ctl, rows.output, error < 0 ? error : rows.error);
 }
 
 /* ---- join, leave */

@@ -15,6 +15,7 @@
 #include <systemd/sd-daemon.h>
 #include "clock.h"
 #include "conf.h"
+#include "core/histogram.h"
 #include "core/timer.h"
 #include "ipc.h"
 #include "link.h"
@@ -52,6 +53,10 @@
     X(moves, "changes of the multicast address listened to")                                       \
     X(moves_failed, "such changes that the kernel refused")
 
+/* X(name, what takes so long): microseconds */
+#define LOOP_HISTOGRAMS(X)                                                                         \
+    X(turn_us, "a turn of the loop: what comes meanwhile waits at most so long to be looked at")
+
 struct loop {
     struct loop_config config;
     struct event_base *base;
@@ -76,6 +81,9 @@ struct loop {
         LOOP_COUNTERS(X)
 #undef X
     } counters;
+#define X(name, text) struct histogram name;
+    LOOP_HISTOGRAMS(X)
+#undef X
 };
 
 /* ---- libevent's callbacks: they only note */
@@ -498,6 +506,7 @@ static void turn(struct loop *l)
     look_at_mtu(l);
     trace_flush(l->config.trace);
     l->now_us = l->turn_ended_us = clock_now();
+    histogram_note(&l->turn_us, l->now_us - started_us);
     if (l->now_us - started_us > l->counters.turn_max_us)
         l->counters.turn_max_us = l->now_us - started_us;
     arm(l);
@@ -560,6 +569,14 @@ void loop_counters(struct loop *l, void (*emit)(void *to, const char *name, uint
 #undef X
 #define X(name, text) emit(to, "ipc_" #name, ipc->name);
     IPC_COUNTERS(X)
+#undef X
+}
+
+void loop_histograms(struct loop *l,
+                     void (*emit)(void *to, const char *name, const struct histogram *h), void *to)
+{
+#define X(name, text) emit(to, "loop_" #name, &l->name);
+    LOOP_HISTOGRAMS(X)
 #undef X
 }
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct histogram;
 struct loop;
 struct node;
 struct qsmd_conf;
@@ -32,9 +33,13 @@ void loop_close(struct loop *l); /* NULL is fine */
  * ends, at most 1.5 s. */
 void loop_run(struct loop *l);
 
-/* The shell's own counters and facts, for `stats` and `status`: emit is called for each. */
+/* The shell's own counters, histograms and facts, for `stats` and `status`: emit is called for
+ * each. */
 void loop_counters(struct loop *l, void (*emit)(void *to, const char *name, uint64_t value),
                    void *to);
+void loop_histograms(struct loop *l,
+                     void (*emit)(void *to, const char *name, const struct histogram *h),
+                     void *to);
 void loop_facts(struct loop *l, void (*emit)(void *to, const char *name, const char *value),
                 void *to);
 

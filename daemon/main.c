@@ -51,6 +51,15 @@ static void counters_of_shell(void *ctx, void (*emit)(void *to, const char *name
     loop_counters(d->loop, emit, to);
 }
 
+static void histograms_of_shell(void *ctx,
+                                void (*emit)(void *to, const char *name, const struct histogram *h),
+                                void *to)
+{
+    struct daemon *d = ctx;
+
+    loop_histograms(d->loop, emit, to);
+}
+
 static void facts_of_shell(void *ctx, void (*emit)(void *to, const char *name, const char *value),
                            void *to)
 {
@@ -95,6 +104,7 @@ static void make_session(struct daemon *d)
         .version = QSM_VERSION,
         .trace = d->trace != NULL,
         .shell_counters = counters_of_shell,
+        .shell_histograms = histograms_of_shell,
         .shell_facts = facts_of_shell,
         .trace_line = d->trace ? trace_of_session : NULL,
         .ctx = d,

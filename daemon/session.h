@@ -27,9 +27,12 @@ struct session_config {
     const char *version;      /* not owned */
     const char *host;         /* name of this host, not owned; NULL: as the CMS knows it */
     bool trace;               /* the shell's trace upcall is on */
-    /* Counters and facts of the shell for `status` and `stats`: calls emit for each. */
+    /* Counters, histograms and facts of the shell for `status` and `stats`: calls emit for each. */
     void (*shell_counters)(void *ctx, void (*emit)(void *to, const char *name, uint64_t value),
                            void *to);
+    void (*shell_histograms)(void *ctx,
+                             void (*emit)(void *to, const char *name, const struct histogram *h),
+                             void *to);
     void (*shell_facts)(void *ctx, void (*emit)(void *to, const char *name, const char *value),
                         void *to);
     void (*trace_line)(void *ctx, const char *line); /* the session's and the core's; NULL: none */

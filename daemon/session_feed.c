@@ -160,6 +160,7 @@ void feed_end(struct use *u)
 void feed_done(struct session *s, struct use *u)
 {
     queue_clear(s, u);
+    sample_forget(&s->sample, u);
     free(u->queue);
 }
 
@@ -256,6 +257,7 @@ static void lose_queue(struct session *s, struct use *u, const char *reason)
         return;
     assert(u->pulled == u->settled);
     queue_clear(s, u);
+    sample_forget(&s->sample, u);
     u->pulled = u->accepted;
     settle(s, u, count, reason);
 }
@@ -302,6 +304,7 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
         TAILQ_INSERT_TAIL(&l->ready, u, ready);
     }
     u->pulled++;
+    sample_end(&s->sample, u, u->pulled, node_now(s->node), &s->stats.send_to_deliver_us);
     run_add(l, u, number);
     if (cost > 0)
         copy_leaves(s, u, ret, cost, number);
@@ -444,6 +447,7 @@ static void part_accept(struct client *c, struct use *u, const struct part *p)
         settle(s, u, p->n, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
     } else {
         part_queue(u, p, cost);
+        sample_begin(&s->sample, u, u->accepted, s->now_us);
     }
     grant_count(s, u);
 }

@@ -13,6 +13,7 @@
 #define CHUNK_ENTRIES_MAX 512u
 #define FACTS_MAX 64u
 #define COUNTERS_MAX 256u
+#define HISTOGRAMS_MAX 16u
 
 static const char *host_name(const struct session *s)
 {
@@ -202,12 +203,13 @@ static void answer_regions(struct client *c, const Qsm__Ask *m)
         regions_flush(&t, false);
 }
 
-/* ---- counters */
+/* ---- counters and histograms */
 
 struct counters {
     struct session *s;
-    uint32_t count;
+    uint32_t count, histogram_count;
     Qsm__Counter *list[COUNTERS_MAX];
+    Qsm__Histogram *histograms[HISTOGRAMS_MAX];
 };
 
 static void counter_add(void *to, const char *name, uint64_t value)
@@ -220,6 +222,28 @@ static void counter_add(void *to, const char *name, uint64_t value)
     k->name = scratch_copy(t->s, name);
     k->value = value;
     t->list[t->count++] = k;
+}
+
+static void histogram_add(void *to, const char *name, const struct histogram *h)
+{
+    struct counters *t = to;
+    if (t->histogram_count == HISTOGRAMS_MAX)
+        return;
+    Qsm__Histogram *k = session_arena_need(&t->s->scratch, sizeof(*k));
+    qsm__histogram__init(k);
+    k->name = scratch_copy(t->s, name);
+    k->count = h->count;
+    k->sum = h->sum;
+    k->max = h->max;
+    k->up_to = session_arena_need(&t->s->scratch, HISTOGRAM_BUCKETS * sizeof(k->up_to[0]));
+    k->counts = session_arena_need(&t->s->scratch, HISTOGRAM_BUCKETS * sizeof(k->counts[0]));
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        if (h->buckets[i] == 0)
+            continue;
+        k->up_to[k->n_up_to++] = histogram_up_to(i);
+        k->counts[k->n_counts++] = h->buckets[i];
+    }
+    t->histograms[t->histogram_count++] = k;
 }
 
 static struct session_gauges gauges(const struct session *s)
@@ -266,10 +290,20 @@ static void answer_stats(struct client *c, const Qsm__Ask *m)
 #undef X
     if (s->config.shell_counters)
         s->config.shell_counters(s->config.ctx, counter_add, &t);
+#define X(name, text) histogram_add(&t, #name, &s->stats.name);
+    SESSION_HISTOGRAMS(X)
+#undef X
+#define X(name, text) histogram_add(&t, #name, &n->name);
+    NODE_HISTOGRAMS(X)
+#undef X
+    if (s->config.shell_histograms)
+        s->config.shell_histograms(s->config.ctx, histogram_add, &t);
     Qsm__StatsList list = QSM__STATS_LIST__INIT;
     list.request = m->request;
     list.n_counter = t.count;
     list.counter = t.list;
+    list.n_histogram = t.histogram_count;
+    list.histogram = t.histograms;
     Qsm__ToClient out = QSM__TO_CLIENT__INIT;
     out.what_case = QSM__TO_CLIENT__WHAT_STATS;
     out.stats = &list;

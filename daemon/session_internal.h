@@ -13,6 +13,7 @@
 #include <bsd/sys/queue.h>
 #include <uthash.h>
 #include "session.h"
+#include "core/sample.h"
 #include "frame.h"
 #include "ipc.pb-c.h"
 
@@ -80,9 +81,17 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(client_granted_large_max, "nothing more is granted beyond the shares from here on")          \
     X(client_grants_waiting, "feeds that wait for a grant since a sum is short")
 
+/* X(name, what takes so long): microseconds */
+#define SESSION_HISTOGRAMS(X)                                                                      \
+    X(send_to_deliver_us, "from a client's message until the core pulls it, and so delivers it "   \
+                          "to members on this host; a sample")
+
 struct session_stats {
 #define X(name, text) uint64_t name;
     SESSION_COUNTERS(X)
+#undef X
+#define X(name, text) struct histogram name;
+    SESSION_HISTOGRAMS(X)
 #undef X
 };
 
@@ -342,6 +351,7 @@ struct session {
     struct buf_pool *blocks; /* for clients' output; owned */
     struct buf_pool *runs;   /* for what clients submit; owned */
     struct session_stats stats;
+    struct sample sample; /* the message of a use that is timed until it is pulled */
     uint64_t watch_us; /* the trace looks at the gauges */
     uint64_t peaks[WATCHED_MAX];
 };

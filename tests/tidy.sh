@@ -31,7 +31,7 @@ programs  main cmsd
 shell     loop ipc session link udp journal trace
 protocol  node context peer group send recv ring rings recovery relay member vote
 protocol  cms flush suspect region
-parts     view store wire_data wire_token pull pace timer range buf load flight name stats mark upcalls frame parts cursor
+parts     view store wire_data wire_token pull pace timer range buf load flight name stats mark histogram sample upcalls frame parts cursor
 beside    log conf conf_value clock options
 '
 # Allowed includes inside a layer, without those of a module by its own parts. Headers that are the
@@ -64,7 +64,8 @@ view: buf
 parts: frame
 store: buf
 upcalls: buf stats
-stats: mark
+stats: mark histogram
+sample: histogram
 '
 # Where generated protobuf code is known.
 generated='session link client qsmclient cms member vote flush suspect'

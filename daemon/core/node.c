@@ -503,6 +503,11 @@ bool node_linked(const struct node *n)
     return n->member.up && n->member.welcome;
 }
 
+uint64_t node_now(const struct node *n)
+{
+    return n->ctx.now_us;
+}
+
 const struct node_peer *node_find_peer(const struct node *n, uint32_t id)
 {
     return peers_find(&n->peers, id);

@@ -158,6 +158,7 @@ struct node_group_info {
 
 uint32_t node_id(const struct node *n); /* 0: not admitted */
 uint64_t node_epoch(const struct node *n);
+uint64_t node_now(const struct node *n); /* the time that the last call brought */
 bool node_linked(const struct node *n); /* the CMS answered on this link */
 const struct node_peer *node_find_peer(const struct node *n, uint32_t id); /* NULL: unknown */
 const struct node_stats *node_stats(struct node *n);

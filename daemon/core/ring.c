@@ -116,6 +116,9 @@ static void round_over(struct ring *r)
     if (full) {
         c->stats.round_trip_us += trip;
         c->stats.last_round_trip_us = trip;
+        if (r->at.count > 1) { /* else no token went */
+            histogram_note(&c->stats.token_round_trip_us, trip);
+        }
     }
     context_trace(c, "round r=%u v=%llu l=%u e=%u k=%u full=%d", v->rid,
                   (unsigned long long)v->epoch, r->at.level, r->ring_epoch, r->round, full);
@@ -358,6 +361,7 @@ void ring_receive_ack(struct ring *r, const struct wire_token_ack *a, uint32_t f
         from != r->ids[r->hop]) {
         return;
     }
+    bool first_try = r->tries == 0 && r->to_send == 0;
     bitmap_clear(&r->doubted, r->hop);
     r->unacked = (uint8_t)(r->unacked & ~a->slices);
     r->to_send = (uint8_t)(r->to_send & ~a->slices);
@@ -365,7 +369,11 @@ void ring_receive_ack(struct ring *r, const struct wire_token_ack *a, uint32_t f
         timer_cancel(&r->ctx->timers, &r->hop_timer);
         /* Which of several tries this answers nobody knows; it was not sooner than after the first.
          */
-        r->hop_us = (7 * r->hop_us + (r->ctx->now_us - r->hop_sent_us)) / 8;
+        uint64_t took_us = r->ctx->now_us - r->hop_sent_us;
+        r->hop_us = (7 * r->hop_us + took_us) / 8;
+        if (first_try) {
+            histogram_note(&r->ctx->stats.token_hop_us, took_us);
+        }
     }
 }
 

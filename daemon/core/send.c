@@ -110,6 +110,7 @@ static void units_stable(struct send *s, struct group *g)
 #endif
     if (more) {
         context_trace(c, "stable g=%u n=%llu", g->gid, (unsigned long long)g->stable);
+        sample_end(&s->sample, g, g->stable, c->now_us, &c->stats.send_to_stable_us);
         if (g->handle != GROUP_NO_HANDLE) {
             c->up.stable(c->up.ctx, g->handle, g->stable, false);
         }
@@ -148,6 +149,7 @@ static void message_done(struct send *s, struct group *g)
     struct context *c = s->ctx;
     group_sent(g);
     c->stats.messages_sent++;
+    sample_begin(&s->sample, g, g->sent, c->now_us);
     if (context_traced(c)) {
         context_trace(c, "send g=%u n=%llu ep=%llu h=%016llx l=%u", g->gid,
                       (unsigned long long)g->sent, (unsigned long long)g->epoch,
@@ -397,6 +399,7 @@ void send_done(struct send *s)
     struct group *g, *next_group;
     HASH_ITER (by_name, s->groups->by_name, g, next_group) {
         send_forget(s, g);
+        sample_forget(&s->sample, g);
         for (uint32_t i = 0; i < g->place_count; i++) {
             g->places[i].channel = NULL;
         }

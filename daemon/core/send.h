@@ -11,6 +11,7 @@
 #include "pace.h"
 #include "peer.h"
 #include "range.h"
+#include "sample.h"
 #include "store.h"
 #include "view.h"
 #include "wire_data.h"
@@ -78,6 +79,7 @@ struct send {
     struct sink tx;                          /* channels with packets to transmit */
     TAILQ_HEAD(waiting_list, group) waiting; /* passed over, lowest ticket first */
     bool reconsider;                         /* room may have opened for those who wait */
+    struct sample sample; /* the message of a group that is timed until it is stable */
     struct source data;
     uint64_t collectors_at_us; /* when who collects ACKs is to be looked at again */
     /* Asks the leader of the channel's region for a token when that is this node itself; false: it

@@ -1,8 +1,9 @@
-/* stats: the counters of a node, all named once here. */
+/* stats: the counters and histograms of a node, all named once here. */
 #ifndef QSM_STATS_H
 #define QSM_STATS_H
 
 #include <stdint.h>
+#include "histogram.h"
 #include "mark.h"
 
 /* X(name, what it counts) */
@@ -68,10 +69,19 @@
     X(channels_out, "channels sent into")                                                          \
     X(last_round_trip_us, "token round trip of the last complete round")
 
+/* X(name, what takes so long): microseconds */
+#define NODE_HISTOGRAMS(X)                                                                         \
+    X(token_hop_us, "from a token that leaves to its acknowledgement, when the first try got one") \
+    X(token_round_trip_us, "complete rounds of rings that this node leads, those of one left out") \
+    X(send_to_stable_us, "from a message put into packets until it is stable; a sample")
+
 struct node_stats {
 #define X(name, text) uint64_t name;
     NODE_COUNTERS(X)
     NODE_GAUGES(X)
+#undef X
+#define X(name, text) struct histogram name;
+    NODE_HISTOGRAMS(X)
 #undef X
     uint64_t marks[MARKS_COUNT]; /* for tests: how often each rare branch was taken */
 };

@@ -139,6 +139,34 @@ START_TEST(a_token_that_gets_lost_is_sent_again_once_its_acknowledgement_is_over
     story_expect(st, "p2 token *");
     ck_assert_uint_eq(story_stats(st, 1)->tokens_retried, 1);
     ck_assert_uint_lt(story_time(st) - began, 3 * SIM_MS);
+    /* Which try was answered nobody knows. */
+    ck_assert_uint_eq(story_stats(st, 1)->token_hop_us.count, story_stats(st, 1)->tokens_sent - 1);
+    story_end(st);
+}
+END_TEST
+
+START_TEST(hops_rounds_and_samples_of_messages_are_timed)
+{
+    struct story *st = pairs(5, 2); /* partitions of hosts 0, of 1 and 2, of 3 and 4 */
+    for (uint32_t i = 0; i < 20; i++) {
+        send_packets(st, 2, 3);
+        story_settle(st);
+    }
+    const struct node_stats *leader = story_stats(st, 1), *sender = story_stats(st, 2);
+    const struct node_stats *alone = story_stats(st, 0);
+    ck_assert_uint_eq(leader->token_hop_us.count, leader->tokens_sent);
+    ck_assert_uint_gt(histogram_percentile(&leader->token_hop_us, 50), 0);
+    ck_assert_uint_lt(leader->token_hop_us.max, 6 * SIM_MS);
+    ck_assert_uint_eq(leader->token_round_trip_us.count, leader->rounds_complete);
+    ck_assert_uint_eq(leader->token_round_trip_us.sum, leader->round_trip_us);
+    ck_assert_uint_ge(leader->token_round_trip_us.max, leader->last_round_trip_us);
+    ck_assert_uint_eq(sender->token_round_trip_us.count, 0);
+    ck_assert_uint_lt(alone->token_round_trip_us.count, alone->rounds_complete); /* no token goes */
+    ck_assert_uint_ge(sender->send_to_stable_us.count, 20);
+    ck_assert_uint_lt(sender->send_to_stable_us.count, 60);
+    ck_assert_uint_ge(histogram_percentile(&sender->send_to_stable_us, 50),
+                      histogram_percentile(&leader->token_round_trip_us, 50));
+    ck_assert_uint_lt(sender->send_to_stable_us.max, SIM_S);
     story_end(st);
 }
 END_TEST
@@ -314,6 +342,7 @@ Suite *suite_rings(void)
     tcase_add_test(t, a_cacher_remembers_what_it_was_asked_for);
     tcase_add_test(t, a_pair_that_can_not_talk_breaks_no_round);
     tcase_add_test(t, a_token_that_gets_lost_is_sent_again_once_its_acknowledgement_is_overdue);
+    tcase_add_test(t, hops_rounds_and_samples_of_messages_are_timed);
     tcase_add_test(t, a_token_that_its_leader_does_not_take_is_taken_home_by_another);
     tcase_add_test(t, a_member_whose_leader_is_silent_asks_cachers_itself);
     tcase_add_test(t, a_finished_channel_does_not_hurry_the_tokens_of_another);

@@ -175,6 +175,47 @@ time_and_ends() {
     unset "pid[h1]"
 }
 
+# A row of the histograms: something was timed, and what it says of it is in order.
+timed() { # host name
+    ctl "$1" stats | awk -v name="$2" '$1 == name {
+        good = NF == 6 && $2 > 0 && $3 <= $4 && $4 <= $5 && $5 <= $6 && $6 < 60000000
+        if (!good)
+            print
+    }
+    END { exit !good }'
+}
+
+# Each line of stats --watch is a whole; between the last two nothing was sent.
+watched() { # file
+    local last
+    last=$(grep -c '^{"counters":\[.*\],"histograms":\[.*"buckets":\[.*\]}\]}$' "$1")
+    ((last >= 3 && last == $(wc -l <"$1"))) || return
+    tail -n 1 "$1" | grep -q '"name":"send_to_stable_us","count":[1-9][0-9]*,"sum":[0-9]*,"p50":null,'
+}
+
+times() {
+    local name
+    for name in h3 h4; do
+        qsmd_start $name
+        within 10 admitted $name
+        ctl $name join timed
+    done
+    ctl h1 groups timed --wait 2 -W 20 >/dev/null
+    for name in 1 2 3; do
+        seq 1000 | ctl h1 pub timed -l --wait -W 20
+    done
+    for name in loop_turn_us send_to_deliver_us send_to_stable_us; do
+        check "commands: stats has $name of a sender" timed h1 $name
+    done
+    check "commands: token_hop_us of a member" timed h3 token_hop_us
+    check "commands: and token_round_trip_us of its leader" \
+        eval 'timed h3 token_round_trip_us || timed h4 token_round_trip_us'
+    check "commands: JSON has counters and histograms" eval '[[ $(ctl h1 --json stats |
+        tr -d " \n") == "{\"counters\":[{\"name\":\"messages_sent\",\"value\":"*"],\"histograms\":[{"*"\"buckets\":[{\"up_to\":"*",\"count\":"*"}]}]}" ]]'
+    timeout -s INT 2 "$BUILD/qsmctl" -s "$work/h1.sock" --json stats --watch 0.3 >"$work/watched"
+    check "commands: --watch has the percentiles of what came since" watched "$work/watched"
+}
+
 cms_fact() { # pattern
     ctl h2 status | grep -q "^cms .*$1"
 }
@@ -199,7 +240,7 @@ refusal() {
 }
 
 cluster_begin
-host_add h1 h2
+host_add h1 h2 h3 h4
 qsmd_start h1
 within 10 test -S "$work/h1.sock"
 without_cms
@@ -209,6 +250,7 @@ usage_errors
 in_and_out
 latest
 refusal
+times
 closed_descriptors
 time_and_ends
 cluster_end commands

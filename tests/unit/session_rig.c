@@ -65,6 +65,12 @@ uint64_t node_epoch(const struct node *n)
     return 77;
 }
 
+uint64_t node_now(const struct node *n)
+{
+    (void)n;
+    return rig_now;
+}
+
 bool node_linked(const struct node *n)
 {
     (void)n;
@@ -91,6 +97,9 @@ const struct node_stats *node_stats(struct node *n)
     stats.messages_sent = 4711;
     stats.store_bytes = n->store_bytes;
     stats.store_bytes_max = 1000;
+    stats.token_hop_us = (struct histogram){0};
+    histogram_note(&stats.token_hop_us, 100);
+    histogram_note(&stats.token_hop_us, 5000);
     return &stats;
 }
 

@@ -14,6 +14,7 @@
     X(flush)                                                                                       \
     X(frame)                                                                                       \
     X(group)                                                                                       \
+    X(histogram)                                                                                   \
     X(journal)                                                                                     \
     X(flight)                                                                                      \
     X(load)                                                                                        \

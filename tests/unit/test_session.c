@@ -357,6 +357,74 @@ START_TEST(questions_are_answered)
 }
 END_TEST
 
+static const Qsm__Histogram *told_histogram(struct client *c, const char *name)
+{
+    say_ask(c, 50, QSM__QUESTION__STATS, "");
+    rig_turn(NULL);
+    Qsm__StatsList *stats = heard(c, WHAT(STATS), 0)->stats;
+    for (size_t i = 0; i < stats->n_histogram; i++) {
+        if (strcmp(stats->histogram[i]->name, name) == 0)
+            return stats->histogram[i];
+    }
+    return NULL;
+}
+
+static void emit_histogram(void *ctx,
+                           void (*emit)(void *to, const char *name, const struct histogram *h),
+                           void *to)
+{
+    static const struct histogram h;
+    (void)ctx;
+    emit(to, "shell_turn_us", &h);
+}
+
+START_TEST(histograms_are_told_by_the_buckets_that_are_not_empty)
+{
+    struct session_config config = config_default();
+    config.shell_histograms = emit_histogram;
+    rig_begin_with(&config);
+    struct client *c = connect_client();
+    const Qsm__Histogram *h = told_histogram(c, "token_hop_us");
+    ck_assert_uint_eq(h->count, 2);
+    ck_assert_uint_eq(h->sum, 5100);
+    ck_assert_uint_eq(h->max, 5000);
+    ck_assert_uint_eq(h->n_up_to, 2);
+    ck_assert_uint_eq(h->n_counts, 2);
+    ck_assert_uint_eq(h->up_to[0], 111);
+    ck_assert_uint_eq(h->up_to[1], 5119);
+    ck_assert_uint_eq(h->counts[0], 1);
+    ck_assert_uint_eq(told_histogram(c, "shell_turn_us")->count, 0);
+    ck_assert_ptr_nonnull(told_histogram(c, "send_to_stable_us"));
+    rig_end(c, NULL);
+}
+END_TEST
+
+START_TEST(one_message_at_a_time_is_timed_until_the_core_pulls_it)
+{
+    rig_begin();
+    struct client *c = client_in("g", SEND), *gone = connect_client();
+    say_open(gone, 1, 1, "h", SEND);
+    rig_turn(NULL);
+    say_submit(gone, 1, 1, 10, 'z');
+    rig_now += 100;
+    say_submit(c, 1, 3, 10, 'a');
+    rig_now += 400;
+    core_pulls("g", 1); /* the other client's was first */
+    ck_assert_uint_eq(told_histogram(c, "send_to_deliver_us")->count, 0);
+    core_event("h", GROUP_REFUSED, 0); /* and never leaves */
+    say_submit(c, 1, 1, 10, 'b');
+    rig_now += 700;
+    core_pulls("g", 2);
+    core_pulls("g", 3);
+    ck_assert_uint_eq(told_histogram(c, "send_to_deliver_us")->count, 0);
+    core_pulls("g", 4);
+    const Qsm__Histogram *h = told_histogram(c, "send_to_deliver_us");
+    ck_assert_uint_eq(h->count, 1);
+    ck_assert_uint_eq(h->max, 700);
+    rig_end(c, gone);
+}
+END_TEST
+
 START_TEST(long_lists_come_in_several_frames)
 {
     rig_begin();
@@ -418,6 +486,8 @@ Suite *suite_session(void)
     tcase_add_test(t, a_group_stays_open_to_send_for_60_s_after_its_last_sender);
     tcase_add_test(t, who_comes_back_before_the_close_took_effect_can_send_still);
     tcase_add_test(t, questions_are_answered);
+    tcase_add_test(t, histograms_are_told_by_the_buckets_that_are_not_empty);
+    tcase_add_test(t, one_message_at_a_time_is_timed_until_the_core_pulls_it);
     tcase_add_test(t, long_lists_come_in_several_frames);
     tcase_add_test(t, who_asks_and_does_not_read_is_not_served_further);
     suite_add_tcase(suite, t);

@@ -139,9 +139,9 @@ START_TEST(memory_of_the_pool_is_not_pinned_by_what_is_short)
     struct client *c = client_in("g", SEND);
     struct message m;
     for (uint64_t n = 1; n <= 2; n++) {
-        say_submit(c, 1, 16, n == 1 ? 500 : 1000, 'x');
+        say_submit(c, 1, 16, n == 1 ? 200 : 1000, 'x');
         ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g"), 16 * n - 15, &m));
-        ck_assert_uint_eq(m.body->size, n == 1 ? 8000 : 16000);
+        ck_assert_uint_eq(m.body->size, n == 1 ? 3200 : 16000);
         ck_assert_int_eq(m.body->pool != NULL, n == 2);
         buf_unref(m.body);
         for (uint64_t k = 1; k < 16; k++)
