@@ -137,6 +137,7 @@ static void queue_clear(struct session *s, struct use *u)
         queue_shift(u);
         buf_unref(body);
     }
+    sample_forget(&s->sample, u);
     grant_count(s, u);
 }
 
@@ -160,7 +161,6 @@ void feed_end(struct use *u)
 void feed_done(struct session *s, struct use *u)
 {
     queue_clear(s, u);
-    sample_forget(&s->sample, u);
     free(u->queue);
 }
 
@@ -257,7 +257,6 @@ static void lose_queue(struct session *s, struct use *u, const char *reason)
         return;
     assert(u->pulled == u->settled);
     queue_clear(s, u);
-    sample_forget(&s->sample, u);
     u->pulled = u->accepted;
     settle(s, u, count, reason);
 }
@@ -447,7 +446,7 @@ static void part_accept(struct client *c, struct use *u, const struct part *p)
         settle(s, u, p->n, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
     } else {
         part_queue(u, p, cost);
-        sample_begin(&s->sample, u, u->accepted, s->now_us);
+        sample_begin(&s->sample, u, u->accepted - p->n + 1, s->now_us);
     }
     grant_count(s, u);
 }
