@@ -9,8 +9,10 @@
 #                        of them perturbed, 192 in one region (about 10 minutes; STEPS= for some of:
 #                        kills loss perturb large)
 #   make demo            five hosts on this machine, a stream across them
-#   make bench OUT=FILE SECTIONS=…   how fast it is here: a table, and as CSV in FILE (under 5 minutes);
-#                        or some of: idle flow calls token join sim
+#   make bench OUT=FILE SECTIONS=…   how fast it is here, alone and beside its peers: tables, as CSV in
+#                        FILE, and a chart of the peers (20 minutes, 15 of them the peers); or some
+#                        of: idle flow calls token join sim peers. For peers SYSTEMS= WIRES=
+#                        RECEIVERS= REPEATS= and more choose (tests/bench/peers.sh)
 #   make charts          what QSM costs as a region grows, simulated: docs/scaling.md, its charts and
 #                        figures, and a word on each claim (5 minutes of 2 cores)
 #   make install         DESTDIR= PREFIX=/usr/local
@@ -102,8 +104,20 @@ HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/*.c))
 FIGURES := $(if $(FIGURES_SRC),$(BUILD)/qsmfigures)
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
+# One program for each system of the benchmark beside the peers: ours always, a peer's where its
+# library is. peer_NAME: header, libraries.
+peer_corosync := corosync/cpg.h -lcpg
+peer_nats := nats/nats.h -lnats
+peer_redis := hiredis/hiredis.h -lhiredis
+peer_zmq := zmq.h -lzmq
+beside = $(BUILD)/tests/bench/peers/$(1)
+RUN_O := $(call beside,run.o)
+BESIDE := $(call beside,qsm) $(call beside,raw)
+PEERS := $(foreach p,corosync nats redis zmq,$(if $(wildcard \
+         /usr/include/$(firstword $(peer_$p))),$(call beside,$p)))
+
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
-tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(BENCH)
+tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(BENCH) $(BESIDE)
 .PHONY: all tests test test-run system-long demo demo-run bench charts charts-run unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
@@ -189,6 +203,12 @@ $(BUILD)/scenario-tests: $(call objs,$(SCENARIO_SRC) $(SIM_PARTS)) $(CORE_A)
 $(HELPERS) $(BENCH): $(BUILD)/%: $(BUILD)/%.o $(filter %.a,$(LIB))
 	$(LINK) $(call libs,libprotobuf-c)
 
+$(BESIDE): %: %.o $(RUN_O) $(filter %.a,$(LIB))
+	$(LINK) $(call libs,libprotobuf-c)
+
+$(PEERS): %: %.o $(RUN_O)
+	$(LINK) $(filter -l%,$(peer_$(@F)))
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 # ---- tests
@@ -223,7 +243,7 @@ demo-run: all tests
 system-long: all tests
 	BUILD=$(BUILD) tests/system/long.sh $(STEPS)
 
-bench: all $(SIM) $(BENCH)
+bench: all $(SIM) $(BENCH) $(BESIDE) $(PEERS)
 	BUILD=$(BUILD) OUT="$(OUT)" tests/bench/figures.sh $(SECTIONS)
 
 charts:
