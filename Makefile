@@ -104,17 +104,19 @@ HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/*.c))
 FIGURES := $(if $(FIGURES_SRC),$(BUILD)/qsmfigures)
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
-# One program for each system of the benchmark beside the peers: ours always, a peer's where its
-# library is. peer_NAME: header, libraries.
-peer_corosync := corosync/cpg.h -lcpg
-peer_nats := nats/nats.h -lnats
-peer_redis := hiredis/hiredis.h -lhiredis
-peer_zmq := zmq.h -lzmq
+# One program for each system of the benchmark beside the peers: ours always, a peer's where what it
+# needs is there. peer_NAME: files, libraries.
+peer_corosync := /usr/include/corosync/cpg.h -lcpg
+peer_cyclone := /usr/include/dds/dds.h /usr/bin/idlc -lddsc
+peer_nats := /usr/include/nats/nats.h -lnats
+peer_norm := /usr/include/normApi.h /usr/bin/c++ -lnorm -lstdc++
+peer_redis := /usr/include/hiredis/hiredis.h -lhiredis
+peer_zmq := /usr/include/zmq.h -lzmq
 beside = $(BUILD)/tests/bench/peers/$(1)
 RUN_O := $(call beside,run.o)
 BESIDE := $(call beside,qsm) $(call beside,raw)
-PEERS := $(foreach p,corosync nats redis zmq,$(if $(wildcard \
-         /usr/include/$(firstword $(peer_$p))),$(call beside,$p)))
+lacks = $(filter-out $(wildcard $(filter /%,$(peer_$(1)))),$(filter /%,$(peer_$(1))))
+PEERS := $(foreach p,corosync cyclone nats norm redis zmq,$(if $(call lacks,$p),,$(call beside,$p)))
 
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
 tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(BENCH) $(BESIDE)
@@ -208,6 +210,18 @@ $(BESIDE): %: %.o $(RUN_O) $(filter %.a,$(LIB))
 
 $(PEERS): %: %.o $(RUN_O)
 	$(LINK) $(filter -l%,$(peer_$(@F)))
+
+$(call beside,cyclone): $(call beside,cyclone_message.o)
+$(call beside,cyclone.o): | $(call beside,cyclone_message.c)
+$(call beside,cyclone.o): INC += $(call beside,)
+$(call beside,cyclone_message.c): tests/bench/peers/cyclone_message.idl
+	@mkdir -p $(@D)
+	idlc -o $(@D) $<
+$(call beside,cyclone_message.o): $(call beside,cyclone_message.c) $(FLAGS_FILE)
+	$(GENERATED)
+$(call beside,norm.o): tests/bench/peers/norm.cc $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	c++ $(filter-out -std=%,$(BASE)) -Wall -Wextra -Werror -c -o $@ $<
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

@@ -45,6 +45,13 @@ declare -A peers_packages=(
 )
 declare -A peers_daemon=([corosync]=corosync [nats]=nats-server [redis]=redis-server)
 
+# Of Cyclone DDS.
+export CYCLONEDDS_URI='<CycloneDDS><Domain id="any">
+<General><Interfaces><NetworkInterface name="eth0" multicast="true"/></Interfaces>
+<AllowMulticast>true</AllowMulticast></General>
+<Internal><SocketReceiveBufferSize max="64MB"/><WriteBatch>true</WriteBatch></Internal>
+</Domain></CycloneDDS>'
+
 # ---- wires
 
 peers_wire() { # merged|segmented|nic
@@ -76,7 +83,7 @@ peers_loss_off() { # host
 peers_daemon_start() { # host command…
     local name=$1
     shift
-    nsenter --net="$work/ns/$name" "$@" >>"$work/side.log" 2>&1 &
+    nsenter --net="$work/ns/$name" "$@" >>"$work/daemons.log" 2>&1 &
     pid["$name"]=$!
 }
 
@@ -92,32 +99,17 @@ qsm_begin() {
     done
 }
 
+# A line for every key, as its parser wants.
 corosync_configure() {
     local name
-    say "totem { version: 2
- cluster_name: bench
- transport: knet
- ip_version: ipv4
- token: 1500
- token_coefficient: 0
- crypto_cipher: none
- crypto_hash: none
-}
-system { sched_rr: no
- priority: 0
-}
-logging { to_stderr: yes
- to_syslog: no
- to_logfile: no
-}
-nodelist {"
+    printf '%s\n' 'totem {' 'version: 2' 'cluster_name: bench' 'transport: knet' 'ip_version: ipv4' \
+        'token: 1500' 'token_coefficient: 0' 'crypto_cipher: none' 'crypto_hash: none' '}' \
+        'system {' 'sched_rr: no' 'priority: 0' '}' \
+        'logging {' 'to_stderr: yes' 'to_syslog: no' 'to_logfile: no' '}' 'nodelist {'
     for name in "${hosts[@]}"; do
-        say "node { ring0_addr: ${address[$name]}
- nodeid: ${name#h}
- name: $name
-}"
+        printf '%s\n' 'node {' "ring0_addr: ${address[$name]}" "nodeid: ${name#h}" "name: $name" '}'
     done
-    say "}"
+    say '}'
 }
 
 corosync_joined() {
@@ -169,7 +161,11 @@ peers_kill() { # pid…
 }
 
 peers_begin() { # system
-    ! declare -F "${1}_begin" >/dev/null || "${1}_begin"
+    ! declare -F "${1}_begin" >/dev/null || "${1}_begin" || {
+        outcome="the daemons are not ready"
+        [[ ! -s $work/daemons.log ]] || say "  $1: $(tail -n 1 "$work/daemons.log")"
+        return 1
+    }
 }
 
 # ---- one run
@@ -350,25 +346,23 @@ peers_find() {
 # A system's rows, once each; a line of them, and they are added to the results.
 peers_once() { # system repeat receivers
     local row wire receivers loss rate size shown=() up=0
+    outcome=
     while read -r -u 9 row; do
         ! peers_late || break
         read -r wire receivers size loss rate <<<"$row"
         # What repairs nothing has nothing to show.
         [[ $1 != raw* || $loss == 0 ]] || continue
-        outcome="the daemons are not ready"
-        if ((up == 1)) || peers_begin "$1"; then
-            up=1
+        ((up != 0)) || { peers_begin "$1" && up=1; } || up=-1
+        if ((up > 0)); then
             [[ $wire == "$wired" ]] || peers_wire "$wire"
             wired=$wire
             peers_run "$1" "$receivers" "$size" "$loss" "$rate"
+            # What has failed begins anew.
+            [[ $outcome == [0-9]* ]] || up=0
+            ((up > 0)) || peers_end
         fi
         say "$row|$1|$outcome" >>"$results"
         shown+=("$outcome")
-        # What has failed begins anew.
-        if [[ $outcome != [0-9]* ]]; then
-            peers_end
-            up=0
-        fi
     done 9<<<"$(peers_rows_of "$3")"
     peers_end
     printf '  %4s s  1 -> %s, %s of %s, %-9s' $((SECONDS - peers_began)) "$3" "$2" "$repeats" "$1"
