@@ -426,8 +426,9 @@ peers_tables() {
 
 # A chart beside the CSV.
 peers_draw() {
-    local file=${OUT%.csv}.svg
-    [[ -n ${OUT:-} ]] || return 0
+    local file=${OUT:-}
+    [[ -n $file ]] || return 0
+    file=${file%.csv}.svg
     if ! command -v gnuplot >/dev/null; then
         say "peers: no chart: gnuplot is not here"
         return

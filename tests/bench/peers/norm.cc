@@ -89,13 +89,13 @@ void send_all(struct run *r, NormInstanceHandle norm, NormSessionHandle session)
 
     NormSetFlowControl(session, 0.0);
     NormSetCongestionControl(session, false, true);
+    NormSetTxSocketBuffer(session, socket_bytes / 2);
     NormSetTxRate(session, rate_bits);
     NormSetBackoffFactor(session, 0);
     for (unsigned i = 1; i <= r->receivers; i++)
         NormAddAckingNode(session, i + 1);
     if (!message || !NormStartSender(session, 1, 2 * room, segment_bytes, block_segments, 0))
         run_fail("send", "NormStartSender");
-    NormSetTxSocketBuffer(session, socket_bytes);
     s.norm = norm;
     s.session = session;
     s.object = NormStreamOpen(session, room);
