@@ -28,6 +28,12 @@ sections=("$@")
 flow=$BUILD/tests/bench/flow
 [ -x "$flow" ] || { echo "$flow is not built: use \`make bench\`" >&2; exit 2; }
 rows=$(mktemp "${TMPDIR:-/tmp}/qsm-figures.XXXXXX")
+figures_exit() {
+    local status=$?
+    rm -f "$rows" "$rows".*
+    return $status
+}
+trap 'figures_exit; system_exit' EXIT
 
 # ---- words
 
@@ -38,7 +44,7 @@ median() { # value…
         END {
             if (NR == 0) { print "-,-,-,0"; exit }
             m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
-            print (m > 100000 ? sprintf("%.0f", m) : m) "," v[1] "," v[NR] "," NR
+            print (m > 1000 ? sprintf("%.0f", m) : m) "," v[1] "," v[NR] "," NR
         }'
 }
 
@@ -427,10 +433,9 @@ done
 say "load average at the end $(load); $SECONDS s"
 if [[ -n ${OUT:-} ]]; then
     {
-        say "figure,unit,median,min,max,n,system,wire,receivers,bytes,loss_percent,rate,limit_percent,words"
+        say "figure,unit,median,min,max,n,system,wire,receivers,bytes,loss_percent,rate,percent,words"
         cat "$rows"
         say "processors in use by others before,%,$busy,$busy,$busy,1,,,,,,,,"
         load | awk '{ print "load average at the end,," $1 "," $1 "," $1 ",1,,,,,,,," }'
     } >"$OUT"
 fi
-rm -f "$rows"

@@ -6,7 +6,7 @@
 #   ROWS="stream loss"           some of: stream small loss latency
 #   RECEIVERS="2 8 32"           default 2 8
 #   REPEATS=n                    default 3: all systems once, then again
-#   LENGTH=n                     milliseconds of sending (default 1500)
+#   LENGTH=n                     milliseconds of sending (default 2000)
 #   LIMIT=n                      seconds after which nothing more is begun (default 900)
 # The systems: raw is sendmmsg and recvmmsg, raw-gso UDP GSO and GRO, raw-unix that with a daemon that
 # does nothing but a Unix socket to the application, at both ends: our limit. They, NATS and Redis
@@ -31,7 +31,7 @@ IFS=' ' read -r -a peers_systems <<<"${SYSTEMS:-qsm raw raw-gso raw-unix corosyn
 IFS=' ' read -r -a peers_wires <<<"${WIRES:-merged segmented nic}"
 IFS=' ' read -r -a peers_receivers <<<"${RECEIVERS:-2 8}"
 IFS=' ' read -r -a peers_rows <<<"${ROWS:-stream small loss latency}"
-peers_length=${LENGTH:-1500} # milliseconds
+peers_length=${LENGTH:-2000} # milliseconds
 peers_limit=${LIMIT:-900}    # seconds
 peers_grace=6                # seconds that a run may take longer than it is sent
 peers_programs=$BUILD/tests/bench/peers
@@ -240,8 +240,9 @@ peers_wait() { # receivers
     for i in "${!host_pid[@]}"; do
         running[${host_pid[$i]}]=$i
     done
+    host_pid[timer]=$timer
     while ((left > 0)); do
-        wait -n -p ended "${!running[@]}"
+        wait -n -p ended "${!running[@]}" 2>/dev/null
         i=$?
         if [[ $ended == "$timer" ]]; then
             outcome=unfinished
@@ -390,20 +391,29 @@ peers_title() { # wire receivers bytes loss rate
     say "$title"
 }
 
-# A table of a row: of its rates, or of one of its latencies.
+peers_median() { # row system column
+    local values
+    mapfile -t values < <(peers_values "$@")
+    median "${values[@]:--}"
+}
+
+# A table of a row: of its rates, or of one of its latencies. Percents are of our limit, or with loss
+# of the same system without it.
 peers_table() { # row unit column words
-    local title system line limit percent words values
-    # shellcheck disable=SC2086 # a list of words
-    title="$(peers_title $1)${4:+: $4}"
-    mapfile -t values < <(peers_values "$1" raw-unix "$3")
-    limit=$(median "${values[@]:--}" | cut -d , -f 1)
-    printf '\n%-55s %12s %12s %12s %3s  %s\n' "$title, $2" median min max n "% of raw-unix"
+    local title wire receivers size loss rate base system line percent words of="% of raw-unix"
+    read -r wire receivers size loss rate <<<"$1"
+    title="$(peers_title "$wire" "$receivers" "$size" "$loss" "$rate")${4:+: $4}"
+    [[ $loss == 0 ]] || of="% of no loss"
+    printf '\n%-55s %12s %12s %12s %3s  %s\n' "$title, $2" median min max n "$of"
     printf '\n\n"%s, %s"\n' "$title" "$2" >>"$chart"
     for system in "${peers_systems[@]}"; do
         grep -q -F "$1|$system|" "$results" || continue
-        mapfile -t values < <(peers_values "$1" "$system" "$3")
-        line=$(median "${values[@]:--}")
-        percent=$(awk -v a="${line%%,*}" -v b="$limit" 'BEGIN { if (a > 0 && b > 0) printf "%.0f", 100 * a / b }')
+        line=$(peers_median "$1" "$system" "$3")
+        base=raw-unix
+        [[ $loss == 0 ]] || base=$system
+        base=$(peers_median "$wire $receivers $size 0 $rate" "$base" "$3")
+        percent=$(awk -v a="${line%%,*}" -v b="${base%%,*}" \
+            'BEGIN { if (a > 0 && b > 0) printf "%.0f", 100 * a / b }')
         words=$(peers_words "$1" "$system")
         # shellcheck disable=SC2086 # a list of numbers
         printf '  %-53s %12s %12s %12s %3s  %4s%s\n' "$system" ${line//,/ } "$percent" "${words:+  $words}"
@@ -426,21 +436,25 @@ peers_tables() {
 
 # A chart beside the CSV.
 peers_draw() {
-    local file=${OUT:-}
+    local file=${OUT:-} error
     [[ -n $file ]] || return 0
     file=${file%.csv}.svg
     if ! command -v gnuplot >/dev/null; then
         say "peers: no chart: gnuplot is not here"
         return
     fi
-    gnuplot -e "data='$chart'; file='$file'; blocks=$(grep -c '^"' "$chart")" \
-        "$root/tests/bench/peers.gp" && say "peers: $file"
+    if error=$(gnuplot -e "data='$chart'; file='$file'; blocks=$(grep -c '^"' "$chart")" \
+        "$root/tests/bench/peers.gp" 2>&1); then
+        say "peers: $file"
+    else
+        say "peers: no chart: $error"
+    fi
 }
 
 measure_peers() {
-    local results chart repeat count system runs=0 wired outcome peers_began=$SECONDS
-    results=$(mktemp "${TMPDIR:-/tmp}/qsm-peers.XXXXXX")
-    chart=$results.chart
+    local results=$rows.results chart=$rows.chart
+    local repeat count system runs=0 wired outcome peers_began=$SECONDS
+    : >"$results"
     : >"$chart"
     peers_find
     say "peers: $repeats times $peers_length ms for each row; nothing new after $peers_limit s; the" \
@@ -461,5 +475,4 @@ measure_peers() {
     ! peers_late || say "peers: not all was measured in $peers_limit s"
     peers_tables
     peers_draw
-    rm -f "$results" "$chart"
 }

@@ -56,9 +56,18 @@ machine_enter() { # argument of the script…
     fi
     QSM_BACKLOG=$((backlog < 50000 ? 50000 : backlog)) bash "$0" "$@" &
     # shellcheck disable=SC2064 # as it is now
-    trap "kill $!" INT TERM
+    trap "machine_leave $!" INT TERM
     wait $!
     exit
+}
+
+# Ends the script: it is what unshare has started, which takes no SIGTERM itself. What does not end by
+# itself ends with unshare.
+machine_leave() { # pid
+    kill "$1" 2>/dev/null
+    pkill -TERM -P "$1"
+    within 5 gone "$1" || kill -KILL "$1"
+    exit 143
 }
 
 system_exit() {
