@@ -27,7 +27,8 @@
 # Of lib.sh and figures.sh: hosts, work, repeats, rows.
 # shellcheck disable=SC2154
 
-IFS=' ' read -r -a peers_systems <<<"${SYSTEMS:-qsm raw raw-gso raw-unix corosync cyclone zmq norm nats redis}"
+peers_all="qsm raw raw-gso raw-unix corosync cyclone zmq norm nats redis"
+IFS=' ' read -r -a peers_systems <<<"${SYSTEMS:-$peers_all}"
 IFS=' ' read -r -a peers_wires <<<"${WIRES:-merged segmented nic}"
 IFS=' ' read -r -a peers_receivers <<<"${RECEIVERS:-2 8}"
 IFS=' ' read -r -a peers_rows <<<"${ROWS:-stream small loss latency}"
@@ -56,14 +57,15 @@ export CYCLONEDDS_URI='<CycloneDDS><Domain id="any">
 # ---- wires
 
 peers_wire() { # merged|segmented|nic
-    local name port=0 segments=off ports=off gro=off
+    local name port=0 segments=off ports=off gro=off bad=0
     [[ $1 != merged ]] || segments=on ports=on
     [[ $1 != nic ]] || gro=on
     for name in "${hosts[@]}"; do
         port=$((port + 1))
-        in_host "$name" ethtool -K eth0 tx-udp-segmentation $segments tso $segments gro $gro
-        ethtool -K "p$port" tx-udp-segmentation $ports tso $ports
-    done 2>>"$work/side.log"
+        in_host "$name" ethtool -K eth0 tx-udp-segmentation $segments tso $segments gro $gro || bad=1
+        ethtool -K "p$port" tx-udp-segmentation $ports tso $ports || bad=1
+    done >/dev/null
+    ((bad == 0)) || say "peers: the $1 wire cannot be made as it should be here"
 }
 
 peers_loss_on() { # host percent
@@ -114,7 +116,9 @@ corosync_configure() {
 }
 
 corosync_joined() {
-    [[ $(in_host h1 corosync-cmapctl 2>/dev/null | grep -c 'members.*status (str) = joined') -eq ${#hosts[@]} ]]
+    local count
+    count=$(in_host h1 corosync-cmapctl 2>/dev/null | grep -c 'members.*status (str) = joined')
+    ((count == ${#hosts[@]}))
 }
 
 # Each has its own /run.
@@ -122,8 +126,9 @@ corosync_begin() {
     local name
     corosync_configure >"$work/corosync.conf"
     for name in "${hosts[@]}"; do
-        peers_daemon_start "$name" unshare -m sh -c \
-            "mount -t tmpfs run /run && mount -t tmpfs lib /var/lib/corosync && exec corosync -f -c '$work/corosync.conf'"
+        # shellcheck disable=SC2016 # of that shell
+        peers_daemon_start "$name" unshare -m sh -c 'mount -t tmpfs run /run &&
+            mount -t tmpfs lib /var/lib/corosync && exec corosync -f -c "$1"' - "$work/corosync.conf"
     done
     within $((10 + ${#hosts[@]} / 2)) corosync_joined
 }
@@ -291,7 +296,7 @@ peers_reports() { # receivers rate
 
 # Runs a row once: $outcome is its value (p50 and p99 at a rate), or a word for what went wrong.
 peers_run() { # system receivers bytes loss rate
-    local group words
+    local group
     runs=$((runs + 1))
     group=row$runs
     local common=(-c "$2" -b "$3" -r "$5" -t "$peers_length" -n "$group")
@@ -305,8 +310,7 @@ peers_run() { # system receivers bytes loss rate
     host_pid=()
     [[ $4 == 0 ]] || peers_loss_off h2
     if [[ $outcome == '' || $outcome == unfinished ]]; then
-        words=$(peers_reports "$2" "$5")
-        outcome=$words
+        outcome=$(peers_reports "$2" "$5")
     elif [[ -s $work/side.log ]]; then
         say "  $1: $(tail -n 1 "$work/side.log")"
     fi
@@ -341,8 +345,10 @@ peers_find() {
     PATH=$PATH:/usr/sbin:/sbin
     for system in "${peers_systems[@]}"; do
         lacks=
+        [[ " $peers_all " == *" $system "* ]] || lacks=1
         [[ -x $peers_programs/${system%%-*} ]] || lacks=1
-        [[ -z ${peers_daemon[$system]:-} ]] || command -v "${peers_daemon[$system]}" >/dev/null || lacks=1
+        [[ -z ${peers_daemon[$system]:-} ]] || command -v "${peers_daemon[$system]}" >/dev/null ||
+            lacks=1
         if [[ -z $lacks ]]; then
             here+=("$system")
         else
@@ -428,7 +434,8 @@ peers_table() { # row unit column words
             'BEGIN { if (a > 0 && b > 0) printf "%.0f", 100 * a / b }')
         words=$(peers_words "$1" "$system")
         # shellcheck disable=SC2086 # a list of numbers
-        printf '  %-53s %12s %12s %12s %3s  %4s%s\n' "$system" ${line//,/ } "$percent" "${words:+  $words}"
+        printf '  %-53s %12s %12s %12s %3s  %4s%s\n' "$system" ${line//,/ } "$percent" \
+            "${words:+  $words}"
         say "$system ${line//,/ }" >>"$chart"
         say "$system: ${title//,/;},$2,$line,$system,${1// /,},$percent,${words//,/;}" >>"$rows"
     done
