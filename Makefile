@@ -9,8 +9,10 @@
 #                        of them perturbed, 192 in one region (about 10 minutes; STEPS= for some of:
 #                        kills loss perturb large)
 #   make demo            five hosts on this machine, a stream across them
-#   make bench OUT=FILE SECTIONS=…   how fast it is here: a table, and as CSV in FILE (under 5 minutes);
-#                        or some of: idle flow calls token join sim
+#   make bench OUT=FILE SECTIONS=…   how fast it is here, alone and beside its peers: tables, as CSV in
+#                        FILE, and a chart of the peers (20 minutes, 15 of them the peers); or some
+#                        of: idle flow calls token join sim peers. For peers SYSTEMS= WIRES=
+#                        RECEIVERS= REPEATS= and more choose (tests/bench/peers.sh)
 #   make charts          what QSM costs as a region grows, simulated: docs/scaling.md, its charts and
 #                        figures, and a word on each claim (5 minutes of 2 cores)
 #   make install         DESTDIR= PREFIX=/usr/local
@@ -104,8 +106,22 @@ PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/system/preload/*.c))
 FIGURES := $(if $(FIGURES_SRC),$(BUILD)/qsmfigures)
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
+# One program for each system of the benchmark beside the peers: ours always, a peer's where what it
+# needs is there. peer_NAME: files, libraries.
+peer_corosync := /usr/include/corosync/cpg.h -lcpg
+peer_cyclone := /usr/include/dds/dds.h /usr/bin/idlc -lddsc
+peer_nats := /usr/include/nats/nats.h -lnats
+peer_norm := /usr/include/normApi.h /usr/bin/c++ -lnorm -lstdc++
+peer_redis := /usr/include/hiredis/hiredis.h -lhiredis
+peer_zmq := /usr/include/zmq.h -lzmq
+beside = $(BUILD)/tests/bench/peers/$(1)
+RUN_O := $(call beside,run.o)
+BESIDE := $(call beside,qsm) $(call beside,raw)
+lacks = $(filter-out $(wildcard $(filter /%,$(peer_$(1)))),$(filter /%,$(peer_$(1))))
+PEERS := $(foreach p,corosync cyclone nats norm redis zmq,$(if $(call lacks,$p),,$(call beside,$p)))
+
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
-tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(PRELOADS) $(BENCH)
+tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(PRELOADS) $(BENCH) $(BESIDE)
 .PHONY: all tests test test-run system-long demo demo-run bench charts charts-run unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
@@ -196,6 +212,24 @@ $(PRELOADS): $(BUILD)/%.so: %.c
 $(HELPERS) $(BENCH): $(BUILD)/%: $(BUILD)/%.o $(filter %.a,$(LIB))
 	$(LINK) $(call libs,libprotobuf-c)
 
+$(BESIDE): %: %.o $(RUN_O) $(filter %.a,$(LIB))
+	$(LINK) $(call libs,libprotobuf-c)
+
+$(PEERS): %: %.o $(RUN_O)
+	$(LINK) $(filter -l%,$(peer_$(@F)))
+
+$(call beside,cyclone): $(call beside,cyclone_message.o)
+$(call beside,cyclone.o): | $(call beside,cyclone_message.c)
+$(call beside,cyclone.o): INC += $(call beside,)
+$(call beside,cyclone_message.c): tests/bench/peers/cyclone_message.idl
+	@mkdir -p $(@D)
+	idlc -o $(@D) $<
+$(call beside,cyclone_message.o): $(call beside,cyclone_message.c) $(FLAGS_FILE)
+	$(GENERATED)
+$(call beside,norm.o): tests/bench/peers/norm.cc $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	c++ $(filter-out -std=%,$(BASE)) -Wall -Wextra -Werror -c -o $@ $<
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 # ---- tests
@@ -230,7 +264,7 @@ demo-run: all tests
 system-long: all tests
 	BUILD=$(BUILD) tests/system/long.sh $(STEPS)
 
-bench: all $(SIM) $(BENCH)
+bench: all $(SIM) $(BENCH) $(BESIDE) $(PEERS)
 	BUILD=$(BUILD) OUT="$(OUT)" tests/bench/figures.sh $(SECTIONS)
 
 charts:

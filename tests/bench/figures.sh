@@ -4,41 +4,55 @@
 # a train of segments crosses whole). The bridge copies in the sender's time. Nothing fails for being
 # slow; what could not be measured is "-". Other work on the machine shows in every figure, least in
 # the CPU times.
-#   BUILD=dir OUT=file.csv tests/bench/figures.sh [idle|flow|calls|token|join|sim…]
+#   BUILD=dir OUT=file.csv tests/bench/figures.sh [idle|flow|calls|token|join|sim|peers…]
+# REPEATS=n is for all of them; what else chooses among the peers is in peers.sh.
 set -u
 . "$(dirname "$0")/../system/lib.sh"
+. "$(dirname "$0")/peers.sh"
 [[ ${OUT:-/} == /* ]] || export OUT=$PWD/$OUT
+machine_enter "$@"
 system_enter "$@"
 if [[ $net == lo ]]; then
     say "figures: namespaces are forbidden here"
     exit 1
 fi
 
-repeats=3
+repeats=${REPEATS:-3}
 seconds=3      # that a stream is meant to last
 window=4       # seconds between two looks at a ring's counters
 joins=50
 bytes=1000
-limit=210      # seconds after which nothing more is begun
+limit=210      # seconds after which nothing more is begun, but the peers
 sections=("$@")
-[[ $# -gt 0 ]] || sections=(idle flow calls token join sim)
+[[ $# -gt 0 ]] || sections=(idle flow calls token join sim peers)
 flow=$BUILD/tests/bench/flow
 [ -x "$flow" ] || { echo "$flow is not built: use \`make bench\`" >&2; exit 2; }
 rows=$(mktemp "${TMPDIR:-/tmp}/qsm-figures.XXXXXX")
+figures_exit() {
+    local status=$?
+    rm -f "$rows" "$rows".*
+    return $status
+}
+trap 'figures_exit; system_exit' EXIT
 
 # ---- words
+
+# Of the values that are numbers: median,least,greatest,how many.
+median() { # value…
+    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | awk '
+        { v[NR] = $1 }
+        END {
+            if (NR == 0) { print "-,-,-,0"; exit }
+            m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
+            print (m > 1000 ? sprintf("%.0f", m) : m) "," v[1] "," v[NR] "," NR
+        }'
+}
 
 # A row: the median of the values, the least and the greatest of them.
 figure() { # what unit value…
     local what=$1 unit=$2
     shift 2
-    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | awk -v what="$what" -v unit="$unit" '
-        { v[NR] = $1 }
-        END {
-            if (NR == 0) { print what "," unit ",-,-,-,0"; exit }
-            m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
-            print what "," unit "," m "," v[1] "," v[NR] "," NR
-        }' | tee -a "$rows" | show
+    say "$what,$unit,$(median "$@"),,,,,,,," | tee -a "$rows" | show
 }
 
 show() {
@@ -73,13 +87,19 @@ cpu_us() { # host
 
 # ---- hosts
 
-hosts_begin() { # count
-    local i name
+# h1, h2 … on the merged wire.
+hosts_make() { # count
+    local i
     cluster_begin
     for ((i = 1; i <= $1; i++)); do
         host_add "h$i"
         in_host "h$i" ethtool -K eth0 tx-udp-segmentation on 2>/dev/null
     done
+}
+
+hosts_begin() { # count
+    local name
+    hosts_make "$1"
     cms_start
     for name in "${hosts[@]}"; do
         qsmd_start "$name"
@@ -390,7 +410,8 @@ measure_sim() {
 busy=$(busy_percent)
 say "$("$BUILD/qsmd" --version | head -n 1), $(nproc) processors, load average $(load); others use $busy %"
 [[ $sanitized == 0 ]] || say "a build with sanitizers: these are no figures of speed"
-printf '%-58s %12s  %-6s %12s %12s %3s\n' figure median unit min max n
+[[ ${sections[*]} == peers ]] ||
+    printf '%-58s %12s  %-6s %12s %12s %3s\n' figure median unit min max n
 for section in "${sections[@]}"; do
     case $section in
     idle) measure_idle ;;
@@ -405,16 +426,16 @@ for section in "${sections[@]}"; do
         ;;
     join) late || measure_join ;;
     sim) late || measure_sim ;;
+    peers) measure_peers ;;
     *) say "no such section: $section" ;;
     esac
 done
 say "load average at the end $(load); $SECONDS s"
 if [[ -n ${OUT:-} ]]; then
     {
-        say "figure,unit,median,min,max,n"
+        say "figure,unit,median,min,max,n,system,wire,receivers,bytes,loss_percent,rate,percent,words"
         cat "$rows"
-        say "processors in use by others before,%,$busy,$busy,$busy,1"
-        load | awk '{ print "load average at the end,," $1 "," $1 "," $1 ",1" }'
+        say "processors in use by others before,%,$busy,$busy,$busy,1,,,,,,,,"
+        load | awk '{ print "load average at the end,," $1 "," $1 "," $1 ",1,,,,,,,," }'
     } >"$OUT"
 fi
-rm -f "$rows"

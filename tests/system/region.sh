@@ -7,22 +7,6 @@
 bytes=1000
 flow=$BUILD/tests/bench/flow
 receivers=()
-declare -A link=()
-
-# Every host knows every other's hardware address for good: what is learned shares one table of 1,024
-# for the whole machine, and 33 hosts that all talk to each other overflow it.
-neighbours_known() {
-    local name other
-    for name in "${hosts[@]}"; do
-        link[$name]=$(in_host "$name" ip -o link show eth0 | sed -n 's|.*link/ether \([^ ]*\).*|\1|p')
-    done
-    for other in "${hosts[@]}"; do
-        say "neighbour replace ${address[$other]} lladdr ${link[$other]} dev eth0 nud permanent"
-    done >"$work/neighbours"
-    for name in "${hosts[@]}"; do
-        grep -v " ${address[$name]} " "$work/neighbours" | in_host "$name" ip -batch -
-    done
-}
 
 region_begin() { # receivers [line of qsmd's configuration…]
     local i count=$1

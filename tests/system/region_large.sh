@@ -5,22 +5,11 @@
 #   COUNT=n       messages (default 2000), as fast as they are taken, or
 #   RATE=n        so many a second
 #   MERGED=1      the wire as the kernel makes it: a train of segments crosses whole
-# The bridge floods: a multicast datagram is 192 packets in one backlog, of which the kernel takes
-# 1,000, and drops what is more of everything, links to the CMS included. As root it is set to 50,000
-# for the machine and this long.
+# As root the machine's backlog is raised for this long (machine_enter).
 set -u
-backlog=/proc/sys/net/core/netdev_max_backlog
-if [[ -z ${QSM_SYSTEM_NET:-}${QSM_BACKLOG:-} && -w $backlog ]]; then
-    before=$(cat $backlog)
-    trap 'echo "$before" >$backlog' EXIT
-    echo 50000 >$backlog
-    QSM_BACKLOG=50000 bash "$0" "$@" &
-    trap 'kill $!' INT TERM
-    wait $!
-    exit
-fi
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/region.sh"
+machine_enter "$@"
 system_enter "$@"
 if [[ $net == lo ]]; then
     say "FAIL region large: namespaces are forbidden here"
