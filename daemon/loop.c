@@ -27,10 +27,13 @@
 #define IO_QUANTUM_US 50000u /* receiving from the network */
 #define LOAD_EVERY_US 100000
 #define DATA_QUANTUM_US 2000u   /* receiving data before control is looked at again */
-#define DATA_BATCHES 4u         /* the same, in receive calls */
+#define DATA_QUANTUM_BYTES (1u << 20)
 #define CLIENT_QUANTUM_US 5000u /* requests of clients */
-#define CLIENT_QUANTUM_BYTES (256u << 10) /* the same: what was read is in the cache when it leaves */
-#define PULL_QUANTUM_US 5000u   /* filling the sockets */
+#define CLIENT_QUANTUM_BYTES CACHED_BYTES
+#define PULL_QUANTUM_US 5000u /* filling the sockets */
+/* What comes in, from the network or from clients, goes on before it is out of the processor's
+ * cache. */
+#define CACHED_BYTES (256u << 10)
 #define STOP_US 1500000u
 #define MTU_US 1000000u /* at most so often the MTU is read; no turn is made for it */
 /* When turns follow each other closely and each finds little, the next one waits a little, so that
@@ -70,6 +73,7 @@ struct loop {
     uint64_t load_us; /* when the node is told next how full its socket is */
     uint64_t now_us;  /* as of this turn's present step */
     uint64_t turn_ended_us, datagrams, client_bytes; /* datagrams, bytes: of this turn */
+    uint64_t landed; /* bytes of datagrams, since data was begun with */
     unsigned busy_turns;
     uint64_t mtu_at_us;
     uint32_t refused_address; /* that could not be listened to, said once */
@@ -254,6 +258,7 @@ static void on_datagram(void *ctx, enum net_class net, const uint8_t *data, size
 {
     struct loop *l = ctx;
 
+    l->landed += bytes;
     node_receive(l->config.node, net, data, bytes, landing, l->now_us);
 }
 
@@ -286,13 +291,14 @@ static void drain_urgent(struct loop *l, uint64_t end_us)
 /* Data for one quantum; true: there is more. */
 static bool drain_data(struct loop *l)
 {
-    uint64_t end_us = l->now_us + DATA_QUANTUM_US;
-    unsigned batches = 0;
+    uint64_t end_us = l->now_us + DATA_QUANTUM_US, passed_on = 0;
 
-    /* Clients get what came in one batch before the next lands: it is in the cache now. */
-    while (l->ready[UDP_DATA_GROUP] && batches++ < DATA_BATCHES && l->now_us < end_us) {
-        if (receive_batch(l, UDP_DATA_GROUP))
+    l->landed = 0;
+    while (l->ready[UDP_DATA_GROUP] && l->landed < DATA_QUANTUM_BYTES && l->now_us < end_us) {
+        if (receive_batch(l, UDP_DATA_GROUP) && l->landed - passed_on >= CACHED_BYTES) {
             ipc_flush(l->ipc, l->now_us);
+            passed_on = l->landed;
+        }
     }
     return l->ready[UDP_DATA_GROUP];
 }

@@ -12,9 +12,11 @@
 #define UDP_OUT_MAX 256      /* datagrams that wait for one socket */
 
 /* Landing buffers: a train that the kernel hands over whole needs 64 KB; a datagram that comes
- * alone one in which a datagram longer than any of ours is seen as such. Few at a time, so that what
- * lands is still in the processor's cache when it is looked at. */
-#define UDP_TRAINS 4u
+ * alone one in which a datagram longer than any of ours is seen as such. Of trains
+ * few are taken at a time, so that what lands is still in the processor's cache when it is looked at.
+ */
+#define UDP_TRAINS 32u
+#define UDP_TRAINS_FULL 4u /* of them, while they are full */
 #define UDP_TRAIN_BYTES 65536u
 #define UDP_SINGLE_BYTES 9216u
 #define UDP_TRAIN_KEPT 16384u /* a train of less is no reason to keep its 64 KB */
@@ -76,6 +78,7 @@ struct udp {
     uint8_t *buffers; /* UDP_LANDING_BYTES, for datagrams that come alone; owned */
     struct buf_pool *pool;           /* of landing buffers for trains; owned */
     struct buf *landing[UDP_TRAINS]; /* references; taken anew when somebody keeps one */
+    bool full_trains;                /* the last call brought some */
 };
 
 /* Whether the kernel may cut datagrams that are larger than the MTU. */

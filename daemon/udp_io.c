@@ -95,7 +95,9 @@ unsigned udp_receive(struct udp *u, enum udp_socket socket, udp_each *each, void
     uint64_t *const in[NET_CLASSES] = {&u->counters.in_control, &u->counters.in_repair,
                                        &u->counters.in_data};
     const struct receiving r = {u, net, each, ctx};
-    unsigned messages = udp_kinds[socket].gro ? UDP_TRAINS : UDP_BATCH, count = 0;
+    bool gro = udp_kinds[socket].gro;
+    unsigned messages = !gro ? UDP_BATCH : u->full_trains ? UDP_TRAINS_FULL : UDP_TRAINS;
+    unsigned count = 0, full = 0;
     int n = receive_call(u, socket, messages);
 
     *ret_more = n == (int)messages;
@@ -104,8 +106,9 @@ unsigned udp_receive(struct udp *u, enum udp_socket socket, udp_each *each, void
         return 0;
     }
     for (int i = 0; i < n; i++) {
-        bool keep = udp_kinds[socket].gro && u->headers[i].msg_len >= UDP_TRAIN_KEPT;
+        bool keep = gro && u->headers[i].msg_len >= UDP_TRAIN_KEPT;
 
+        full += keep;
         count += take(&r, &u->headers[i], segment_bytes(&u->headers[i].msg_hdr),
                       keep ? u->landing[i] : NULL);
         if (keep && u->landing[i]->refs > 1) {
@@ -113,6 +116,8 @@ unsigned udp_receive(struct udp *u, enum udp_socket socket, udp_each *each, void
             u->landing[i] = buf_pool_get(u->pool, UDP_TRAIN_BYTES);
         }
     }
+    if (gro)
+        u->full_trains = full > 0;
     *in[net] += count;
     return count;
 }
