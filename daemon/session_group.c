@@ -36,6 +36,21 @@ struct local *local_get(struct session *s, const char *name)
     return l;
 }
 
+uint64_t locals_bytes(const struct session *s)
+{
+    const struct local *l, *next;
+    const struct use *u;
+    uint64_t bytes = s->handle_room * sizeof(s->by_handle[0]) + HASH_OVERHEAD(hh, s->by_name);
+
+    HASH_ITER (hh, s->by_name, l, next) {
+        bytes += sizeof(*l) + strlen(l->name) + 1 + l->position_room * sizeof(l->positions[0]) +
+                 l->run_room * sizeof(l->runs[0]);
+        TAILQ_FOREACH (u, &l->uses, of_local)
+            bytes += sizeof(*u) + u->queue_room * sizeof(u->queue[0]);
+    }
+    return bytes - HASH_COUNT(s->by_name) * sizeof(UT_hash_handle); /* which are in the locals */
+}
+
 struct members *members_ref(struct members *m)
 {
     m->refs++;

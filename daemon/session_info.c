@@ -284,7 +284,8 @@ static void answer_stats(struct client *c, const Qsm__Ask *m)
 #define X(name, text) counter_add(&t, #name, s->stats.name);
     SESSION_COUNTERS(X)
 #undef X
-    const struct session_gauges g = gauges(s);
+    struct session_gauges g = gauges(s);
+    g.group_state_bytes = node_group_bytes(s->node, &g.groups_known) + locals_bytes(s);
 #define X(name, text) counter_add(&t, #name, g.name);
     SESSION_GAUGES(X)
 #undef X

@@ -79,7 +79,9 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
     X(client_granted_max, "cap on them: grant_bytes_all")                                          \
     X(client_granted_large, "of them, those beyond the feeds' shares")                             \
     X(client_granted_large_max, "nothing more is granted beyond the shares from here on")          \
-    X(client_grants_waiting, "feeds that wait for a grant since a sum is short")
+    X(client_grants_waiting, "feeds that wait for a grant since a sum is short")                   \
+    X(groups_known, "groups that this host is a member of, sends to or asks for")                  \
+    X(group_state_bytes, "memory for all of them, messages not counted, bytes")
 
 /* X(name, what takes so long): microseconds */
 #define SESSION_HISTOGRAMS(X)                                                                      \
@@ -399,6 +401,8 @@ static inline struct local *local_of(const struct session *s, uint32_t handle) /
 struct local *local_get(struct session *s, const char *name); /* made when there is none */
 /* Has what the group wants of the node looked at in session_work. */
 void local_touch(struct session *s, struct local *l);
+/* Memory that the groups take here: tables by group and by client, not what is queued. */
+uint64_t locals_bytes(const struct session *s);
 /* Asks the node for what the pending groups want. */
 void session_work(struct session *s);
 void locals_expire(struct session *s);

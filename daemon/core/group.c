@@ -32,6 +32,21 @@ static void group_free(struct group *g)
     free(g);
 }
 
+uint64_t groups_bytes(const struct groups *gs)
+{
+    const struct group *g, *next;
+    uint64_t bytes = gs->handle_room * sizeof gs->handles[0] + HASH_OVERHEAD(by_name, gs->by_name) +
+                     HASH_OVERHEAD(by_gid, gs->by_gid);
+    HASH_ITER (by_name, gs->by_name, g, next) {
+        bytes += sizeof *g + strlen(g->name) + 1 + g->place_count * sizeof g->places[0] +
+                 g->member_count * sizeof g->members[0] +
+                 g->last_units_room * sizeof g->last_units[0];
+    }
+    /* Their handles are in the groups. */
+    return bytes - (HASH_CNT(by_name, gs->by_name) + HASH_CNT(by_gid, gs->by_gid)) *
+                       sizeof(UT_hash_handle);
+}
+
 void groups_done(struct groups *gs)
 {
     struct group *g, *next;

@@ -93,6 +93,9 @@ void groups_forget(struct groups *gs, struct group *g);
 /* Forgets every id, place and number: this node starts anew under another id. */
 void groups_reset(struct groups *gs);
 
+/* Memory that all groups take, in bytes, without messages that are queued. */
+uint64_t groups_bytes(const struct groups *gs);
+
 /* Puts a group on the list of those noted, once, and takes it off. */
 void groups_note(struct groups *gs, struct group *g);
 void groups_unnote(struct groups *gs, struct group *g);

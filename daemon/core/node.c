@@ -513,6 +513,29 @@ const struct node_peer *node_find_peer(const struct node *n, uint32_t id)
     return peers_find(&n->peers, id);
 }
 
+uint64_t node_group_bytes(const struct node *n, uint64_t *ret_groups)
+{
+    uint64_t bytes = groups_bytes(&n->groups);
+    const struct channel_in *in, *next_in;
+    const struct channel_out *out, *next_out;
+    const struct region *r, *next;
+
+    *ret_groups = HASH_CNT(by_name, n->groups.by_name);
+    HASH_ITER (hh, n->member.regions, r, next) {
+        bytes += r->view->group_count * sizeof r->view->groups[0];
+    }
+    HASH_ITER (hh, n->recv.channels, in, next_in) {
+        bytes += n->recv.view->group_count * sizeof in->streams[0];
+    }
+    HASH_ITER (hh, n->send.channels, out, next_out) {
+        bytes += out->view->group_count * sizeof out->groups[0] + out->view->group_count / 8;
+    }
+    if (n->recv.view != NULL) {
+        bytes += n->recv.view->group_count * sizeof n->recv.by_slot[0];
+    }
+    return bytes;
+}
+
 const struct node_stats *node_stats(struct node *n)
 {
     n->ctx.stats.bodies_allocated = buf_pool_made(n->ctx.bodies) + buf_pool_made(n->ctx.slabs);

@@ -114,6 +114,10 @@ void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us);
 /* The group's feed has something to pull. */
 void node_ready(struct node *n, uint32_t group, uint64_t now_us);
 
+/* Memory that all groups known here take, in bytes: their own and what channels keep of each, but
+ * no messages. *ret_groups: how many there are. Goes through all of them. */
+uint64_t node_group_bytes(const struct node *n, uint64_t *ret_groups);
+
 /* The modes of an open group that are in the view. Who closes a group for sending and opens it
  * again before the close took effect can send still: no GROUP_SENDABLE comes. */
 unsigned node_installed(const struct node *n, uint32_t group);

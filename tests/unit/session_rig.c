@@ -103,6 +103,12 @@ const struct node_stats *node_stats(struct node *n)
     return &stats;
 }
 
+uint64_t node_group_bytes(const struct node *n, uint64_t *ret_groups)
+{
+    *ret_groups = n->count;
+    return n->count * UINT64_C(1000);
+}
+
 void node_each_group(struct node *n, void (*f)(void *ctx, const struct node_group_info *),
                      void *ctx)
 {

@@ -352,6 +352,11 @@ START_TEST(questions_are_answered)
     ck_assert_str_eq(stats->counter[0]->name, "messages_sent");
     ck_assert_uint_eq(stats->counter[0]->value, 4711);
     ck_assert_str_eq(stats->counter[stats->n_counter - 1]->name, "shell_turns");
+    ck_assert_str_eq(stats->counter[stats->n_counter - 2]->name, "group_state_bytes");
+    uint64_t groups = stats->counter[stats->n_counter - 3]->value;
+    ck_assert_uint_gt(groups, 0);
+    ck_assert_uint_gt(stats->counter[stats->n_counter - 2]->value, groups * 1000);
+    ck_assert_uint_lt(stats->counter[stats->n_counter - 2]->value, groups * 3000);
     ck_assert_int_eq(heard(c, WHAT(RESULT), 0)->result->error, -EOPNOTSUPP);
     rig_end(c, NULL);
 }
