@@ -147,8 +147,11 @@ int qsm_drain(struct qsm *q, int timeout_ms);
 struct qsm_fact { const char *name; const char *value; };
 struct qsm_counter { const char *name; uint64_t value; };
 /* So many values are at most up_to and at least four fifths of it. */
-struct qsm_bucket { uint64_t up_to, count; };
-/* Times that the daemon has noted since its start, in microseconds as names that end with _us say. */
+struct qsm_bucket {
+    uint64_t up_to, count;
+};
+/* Times that the daemon has noted since its start, in microseconds as names that end with _us say.
+ */
 struct qsm_histogram {
     const char *name;
     uint64_t count, sum, max;

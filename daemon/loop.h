@@ -38,8 +38,7 @@ void loop_run(struct loop *l);
 void loop_counters(struct loop *l, void (*emit)(void *to, const char *name, uint64_t value),
                    void *to);
 void loop_histograms(struct loop *l,
-                     void (*emit)(void *to, const char *name, const struct histogram *h),
-                     void *to);
+                     void (*emit)(void *to, const char *name, const struct histogram *h), void *to);
 void loop_facts(struct loop *l, void (*emit)(void *to, const char *name, const char *value),
                 void *to);
 

@@ -81,9 +81,10 @@ int udp_listen(struct udp *u, uint32_t address);
 uint32_t udp_listening(const struct udp *u); /* 0: to none */
 
 /* One call for what is there, up to UDP_BATCH datagrams, or 32 trains of up to 64 KB where the
- * kernel hands over what came in one piece (4 while they are long); `each` gets those that are not dropped here, and may
- * use their bytes until it returns, or for as long as it has a reference to landing (NULL: none),
- * in which they lie. Returns how many arrived; *ret_more: the socket may have more. */
+ * kernel hands over what came in one piece (4 while they are long); `each` gets those that are not
+ * dropped here, and may use their bytes until it returns, or for as long as it has a reference to
+ * landing (NULL: none), in which they lie. Returns how many arrived; *ret_more: the socket may have
+ * more. */
 #define UDP_BATCH 64
 typedef void udp_each(void *ctx, enum net_class net, const uint8_t *data, size_t bytes,
                       struct buf *landing);

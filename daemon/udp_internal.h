@@ -13,7 +13,8 @@
 
 /* Landing buffers: a train that the kernel hands over whole needs 64 KB; a datagram that comes
  * alone one in which a datagram longer than any of ours is seen as such. Of trains
- * few are taken at a time, so that what lands is still in the processor's cache when it is looked at.
+ * few are taken at a time, so that what lands is still in the processor's cache when it is looked
+ * at.
  */
 #define UDP_TRAINS 32u
 #define UDP_TRAINS_FULL 4u /* of them, while they are full */
@@ -75,7 +76,7 @@ struct udp {
     struct udp_control control[UDP_OUT_MAX];
     unsigned trains[UDP_OUT_MAX]; /* datagrams of each header */
     struct iovec iov[2 * UDP_OUT_MAX];
-    uint8_t *buffers; /* UDP_LANDING_BYTES, for datagrams that come alone; owned */
+    uint8_t *buffers;                /* UDP_LANDING_BYTES, for datagrams that come alone; owned */
     struct buf_pool *pool;           /* of landing buffers for trains; owned */
     struct buf *landing[UDP_TRAINS]; /* references; taken anew when somebody keeps one */
     bool full_trains;                /* the last call brought some */

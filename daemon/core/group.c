@@ -43,8 +43,8 @@ uint64_t groups_bytes(const struct groups *gs)
                  g->last_units_room * sizeof g->last_units[0];
     }
     /* Their handles are in the groups. */
-    return bytes - (HASH_CNT(by_name, gs->by_name) + HASH_CNT(by_gid, gs->by_gid)) *
-                       sizeof(UT_hash_handle);
+    return bytes -
+           (HASH_CNT(by_name, gs->by_name) + HASH_CNT(by_gid, gs->by_gid)) * sizeof(UT_hash_handle);
 }
 
 void groups_done(struct groups *gs)

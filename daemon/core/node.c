@@ -108,8 +108,8 @@ static bool ours(struct node *n, const struct arrival *a, const struct channel_i
         return false;
     }
     struct channel_in *ch = recv_find(&n->recv, id->sender);
-    bool known = (ch != NULL && ch->known_in == n->ctx.epoch) ||
-                 peers_find(&n->peers, id->sender) != NULL;
+    bool known =
+        (ch != NULL && ch->known_in == n->ctx.epoch) || peers_find(&n->peers, id->sender) != NULL;
 #ifdef MUTANT_stranger_taken
     known = true;
 #endif
@@ -127,7 +127,7 @@ static bool ours(struct node *n, const struct arrival *a, const struct channel_i
 static bool on_packet(struct node *n, struct arrival *a)
 {
     struct wire_packet p;
-    if (!wire_read_packet(&a->body, &p)) {
+    if (!wire_read_packet(&a->body, &p) || (p.pad > 0 && a->outer.kind != WIRE_DATA)) {
         return false;
     }
     if (ours(n, a, &p.channel)) {

@@ -60,9 +60,9 @@ void node_free(struct node *n); /* NULL is fine */
 
 /* ---- the network */
 
-/* A datagram that arrived on one of the ports. landing: a buf that holds it, to which references are
- * taken where the datagram is kept; NULL: it is copied then. Never fails: bad ones are counted in
- * the stats by reason. */
+/* A datagram that arrived on one of the ports. landing: a buf that holds it, to which references
+ * are taken where the datagram is kept; NULL: it is copied then. Never fails: bad ones are counted
+ * in the stats by reason. */
 void node_receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes,
                   struct buf *landing, uint64_t now_us);
 

@@ -71,7 +71,7 @@ struct recv {
     uint32_t rank;          /* ours */
     struct group **by_slot; /* not owned */
     struct channel_in *channels;
-    struct channel_in *last; /* found last; NULL: none */
+    struct channel_in *last;                 /* found last; NULL: none */
     TAILQ_HEAD(held_list, held_packet) held; /* of views that are not installed here yet */
     uint32_t held_count;
     struct load load;

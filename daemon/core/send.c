@@ -348,11 +348,12 @@ static bool build_data(void *ctx, struct datagram *ret)
     wire_write_packet(&w, &(struct wire_packet){.channel = {ch->rid, ch->view->epoch, c->id},
                                                 .seq = ch->tx,
                                                 .rel = ch->rel,
-                                                .records = p->records});
+                                                .records = p->records,
+                                                .pad = p->pad});
     datagram_end(ret, &w);
     ret->body_ref = buf_ref(p->body);
     ret->body = p->data;
-    ret->body_bytes = p->bytes;
+    ret->body_bytes = p->bytes + (uint32_t)p->pad;
     ret->head_room = p->body->data + (p->data - p->body->data) - PACKET_HEAD_BYTES;
     if (++ch->tx > ch->last) {
         feed_dry(&s->tx, &ch->tx_feed);

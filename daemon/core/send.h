@@ -18,7 +18,8 @@
 
 #define SEND_PACKETS_MAX                                                                           \
     32768 /* packets of a channel that are not released: half of RECV_SPAN_MAX */
-#define PACKET_HEAD_BYTES (WIRE_OUTER_BYTES + WIRE_PACKET_BYTES) /* room in front of the records */
+#define PACKET_HEAD_BYTES (WIRE_OUTER_BYTES + WIRE_PACKET_BYTES) /* room in front of the records   \
+                                                                  */
 #define BEACON_FIRST_US 10000
 #define BEACON_MAX_US 500000
 #define ASK_FIRST_US 10000

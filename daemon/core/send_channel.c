@@ -350,14 +350,24 @@ static void open_packet(struct channel_out *ch)
     struct context *c = ch->send->ctx;
     if (ch->slab == NULL) {
         bool busy = ch->inflight_bytes >= SLAB_BYTES / 4;
-        ch->slab = busy ? buf_pool_get(c->slabs, SLAB_BYTES)
-                        : buf_pool_get(c->bodies, ch->datagram_bytes);
+        ch->slab =
+            busy ? buf_pool_get(c->slabs, SLAB_BYTES) : buf_pool_get(c->bodies, ch->datagram_bytes);
         ch->slab_used = 0;
     }
     ch->open = ch->slab->data + ch->slab_used + PACKET_HEAD_BYTES;
 }
 
-void send_channel_seal(struct channel_out *ch)
+/* Packets that follow each other leave as a train when they are of one size: who is nearly full is
+ * made as large as the others. */
+static uint32_t padding(const struct channel_out *ch)
+{
+    uint32_t room = send_channel_room(ch);
+    uint32_t missing = room - ch->open_used;
+    return missing <= room / 8 ? missing : 0;
+}
+
+/* full: another packet follows at once. */
+static void seal(struct channel_out *ch, bool full)
 {
     if (ch->open == NULL) {
         return;
@@ -373,8 +383,10 @@ void send_channel_seal(struct channel_out *ch)
         p->mark = ch->draft.mark;
     }
     ch->draft.mark_count = 0;
+    p->pad = full ? (uint16_t)padding(ch) : 0;
+    memset(ch->open + ch->open_used, 0, p->pad);
     ch->open = NULL;
-    ch->slab_used += PACKET_HEAD_BYTES + ch->open_used;
+    ch->slab_used += PACKET_HEAD_BYTES + ch->open_used + p->pad;
     if (ch->slab->size - ch->slab_used < ch->datagram_bytes) {
         send_channel_drop_slab(ch);
     }
@@ -401,6 +413,11 @@ void send_channel_seal(struct channel_out *ch)
     }
 }
 
+void send_channel_seal(struct channel_out *ch)
+{
+    seal(ch, false);
+}
+
 /* Puts one record into the packet that is open, a new one when it does not fit. */
 void send_channel_put(struct channel_out *ch, const struct place *place, struct group *g,
                       uint64_t number, struct record rec)
@@ -414,7 +431,7 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
     }
     size_t bytes = wire_record_bytes(rec.flags, rec.payload_bytes);
     if (ch->open != NULL && ch->open_used + bytes > send_channel_room(ch)) {
-        send_channel_seal(ch);
+        seal(ch, true);
     }
     if (ch->open == NULL) {
         open_packet(ch);

@@ -56,6 +56,7 @@ struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, const 
     p->data = data;
     p->bytes = bytes;
     p->records = records;
+    p->pad = 0;
     if (seq > s->top)
         s->top = seq;
     if (seq - s->base > s->peak)

@@ -25,6 +25,7 @@ struct packet {
     const uint8_t *data; /* the records, inside body */
     uint16_t bytes;      /* at data */
     uint16_t records;    /* in them */
+    uint16_t pad;        /* sender only: zeros behind them, that go out with the packet */
     uint16_t mark_count;
     union {
         struct mark mark;  /* the only one, when mark_count is 1 */

@@ -3,6 +3,7 @@
  * reader takes, the writer gives back byte for byte. */
 #include "wire_data.h"
 #include <assert.h>
+#include <string.h>
 
 #define ACK_LACK_BYTES 20
 
@@ -119,7 +120,12 @@ void wire_write_packet(struct writer *w, const struct wire_packet *p)
     put_u64(at + 16, p->seq);
     put_u64(at + 24, p->rel);
     put_u16(at + 32, p->records);
-    put_u16(at + 34, 0);
+    put_u16(at + 34, p->pad);
+}
+
+static bool is_zero(const uint8_t *at, size_t n)
+{
+    return n == 0 || (*at == 0 && memcmp(at, at + 1, n - 1) == 0);
 }
 
 bool wire_read_packet(struct reader *r, struct wire_packet *ret)
@@ -132,8 +138,12 @@ bool wire_read_packet(struct reader *r, struct wire_packet *ret)
     ret->seq = get_u64(at + 16);
     ret->rel = get_u64(at + 24);
     ret->records = get_u16(at + 32);
+    ret->pad = get_u16(at + 34);
+    if (ret->pad > reader_left(r))
+        return false;
+    r->end -= ret->pad;
     return is_number(ret->seq) && ret->rel <= WIRE_NUMBER_MAX && ret->records > 0 &&
-           get_u16(at + 34) == 0;
+           is_zero(r->end, ret->pad);
 }
 
 size_t wire_record_bytes(uint16_t flags, size_t payload_bytes)

@@ -68,8 +68,11 @@ struct wire_packet {
     uint64_t seq;
     uint64_t rel;
     uint16_t records;
+    uint16_t pad; /* zeros behind the records, DATA only */
 };
+/* All but the records and the padding, which are to follow. */
 void wire_write_packet(struct writer *w, const struct wire_packet *p);
+/* The reader then ends where the records do. */
 bool wire_read_packet(struct reader *r, struct wire_packet *ret);
 
 enum { RECORD_NUMBER = 1, RECORD_FRAGMENT = 2 };

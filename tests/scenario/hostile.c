@@ -253,6 +253,38 @@ START_TEST(a_token_from_far_ahead_does_not_silence_the_ring)
 }
 END_TEST
 
+/* A packet of host 0 with one record, padded. */
+static void padded_packet(struct story *st, enum wire_kind kind, uint16_t pad, uint8_t byte)
+{
+    struct forged f;
+    struct record rec = {.flags = RECORD_NUMBER, .number = 1, .count = 1, .payload = f.bytes};
+    forge(&f, st, 0, kind);
+    struct wire_packet p = {.channel = channel(st, 0, 1), .seq = 7, .records = 1, .pad = pad};
+    wire_write_packet(&f.w, &p);
+    wire_write_record(&f.w, &rec);
+    write_u8(&f.w, byte);
+    deliver(&f, 1, kind == WIRE_DATA ? NET_DATA : NET_REPAIR);
+}
+
+START_TEST(padding_is_zeros_in_data_and_nowhere_else)
+{
+    struct story *st = two_regions();
+    const struct node_stats *s = story_stats(st, 1);
+    uint64_t before = s->packets_received;
+    padded_packet(st, WIRE_DATA, 0, 0);
+    padded_packet(st, WIRE_DATA, 2, 0);
+    padded_packet(st, WIRE_DATA, 1000, 0);
+    padded_packet(st, WIRE_DATA, 1, 7);
+    padded_packet(st, WIRE_REPAIR, 1, 0);
+    ck_assert_uint_eq(s->datagrams_malformed, 5);
+    ck_assert_uint_eq(s->packets_received, before);
+    padded_packet(st, WIRE_DATA, 1, 0);
+    ck_assert_uint_eq(s->datagrams_malformed, 5);
+    ck_assert_uint_eq(s->packets_received, before + 1);
+    story_end(st);
+}
+END_TEST
+
 START_TEST(packets_of_views_far_ahead_are_not_held)
 {
     struct story *st = two_regions();
@@ -281,6 +313,7 @@ Suite *suite_hostile(void)
     tcase_add_test(t, a_beacon_that_releases_what_did_not_come_skips_nothing);
     tcase_add_test(t, a_sender_that_no_epoch_names_gets_no_channel);
     tcase_add_test(t, a_token_from_far_ahead_does_not_silence_the_ring);
+    tcase_add_test(t, padding_is_zeros_in_data_and_nowhere_else);
     tcase_add_test(t, packets_of_views_far_ahead_are_not_held);
     suite_add_tcase(s, t);
     return s;

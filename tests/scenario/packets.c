@@ -50,6 +50,45 @@ START_TEST(a_datagram_carries_messages_of_two_groups)
 }
 END_TEST
 
+/* Packets that follow each other are of one size, so that they can leave as a train; the last one,
+ * behind which there is nothing, is as short as it is. */
+START_TEST(packets_that_are_nearly_full_are_padded_to_one_size)
+{
+    struct story *st = story_new(2, 1);
+    story_join(st, 0, 0);
+    story_join(st, 1, 0);
+    story_sender(st, 0, 0);
+    story_settle(st);
+    for (uint32_t i = 0; i < 4; i++) { /* until the window takes all that follows at once */
+        story_send(st, 0, 0, 1000);
+        story_settle(st);
+    }
+    st->catch_to = 1;
+    for (uint32_t i = 0; i < 30; i++)
+        story_send(st, 0, 0, 90 + 7 * i);
+    story_run(st, SIM_MS);
+    uint32_t full = st->sim->hosts[0].config.datagram_bytes, padded = 0, data = 0, last = 0;
+    for (uint32_t i = 0; i < st->caught_count; i++) {
+        struct wire_outer outer;
+        struct wire_packet packet;
+        struct reader r = read_parcel(st->caught[i], &outer);
+        if (outer.kind != WIRE_DATA)
+            continue;
+        ck_assert(data == 0 || last == full);
+        ck_assert(wire_read_packet(&r, &packet));
+        padded += packet.pad > 0;
+        last = st->caught[i]->bytes;
+        data++;
+    }
+    ck_assert_uint_ge(data, 3);
+    ck_assert_uint_ge(padded, 2);
+    ck_assert_uint_lt(last, full);
+    st->catch_to = STORY_ANY;
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
 /* The highest packet of `sender` in the token that leaves node n now; 0: no token leaves. */
 static uint64_t token_says(struct node *n, uint32_t sender, uint64_t now_us)
 {
@@ -133,6 +172,7 @@ Suite *suite_packets(void)
     TCase *t = tcase_create("packets");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_datagram_carries_messages_of_two_groups);
+    tcase_add_test(t, packets_that_are_nearly_full_are_padded_to_one_size);
     tcase_add_test(t, state_changed_between_ready_and_pull_is_in_the_token_that_leaves);
     suite_add_tcase(s, t);
     return s;

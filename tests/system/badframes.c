@@ -200,9 +200,11 @@ static const struct wrong wrongs[] = {
     SAYS("a control message that does not parse is named", HELLO "\x06\0\0\0\x01\x01\0\0\x0a\x7f",
          "frame 2: ToDaemon"),
     SAYS("messages for a group that is not open are refused",
-         HELLO "\x0d\0\0\0\x01\x03\x08\0\x08\x01\x12\x01\x05\x1a\x01\x01x", "frame 2: Submit.group"),
+         HELLO "\x0d\0\0\0\x01\x03\x08\0\x08\x01\x12\x01\x05\x1a\x01\x01x",
+         "frame 2: Submit.group"),
     SAYS("lengths that are not the payload's are named",
-         HELLO "\x0d\0\0\0\x01\x03\x08\0\x08\x01\x12\x01\x05\x1a\x01\x02x", "frame 2: Submit.bytes"),
+         HELLO "\x0d\0\0\0\x01\x03\x08\0\x08\x01\x12\x01\x05\x1a\x01\x02x",
+         "frame 2: Submit.bytes"),
     SAYS("more than 64 messages in a frame are refused",
          HELLO "\x0c\0\0\0\x01\x03\x08\0\x08\x41\x12\x01\x05\x1a\x01\0", "frame 2: Submit.count"),
 };

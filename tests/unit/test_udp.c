@@ -66,7 +66,7 @@ static void send_text(struct udp *from, enum net_class net, uint32_t to, const c
 }
 
 static void on_datagram(void *ctx, enum net_class net, const uint8_t *data, size_t bytes,
-                      struct buf *landing)
+                        struct buf *landing)
 {
     struct inbox *inbox = ctx;
     char *text = inbox->text[net];

@@ -69,7 +69,10 @@ static size_t packet_example(uint64_t *random, uint8_t *out, size_t room)
     struct wire_packet p = {.channel = channel(random),
                             .seq = number(random),
                             .rel = number(random),
-                            .records = (uint16_t)(1 + property_below(random, 5))};
+                            .records = (uint16_t)(1 + property_below(random, 5)),
+                            .pad =
+                                (uint16_t)(property_below(random, 2) * property_below(random, 40))};
+    static const uint8_t zeros[40];
 
     wire_write_packet(&w, &p);
     for (uint16_t i = 0; i < p.records; i++) {
@@ -85,6 +88,7 @@ static size_t packet_example(uint64_t *random, uint8_t *out, size_t room)
         wire_write_record(&w, &rec);
         PROPERTY(before - writer_left(&w) == wire_record_bytes(rec.flags, rec.payload_bytes));
     }
+    write_bytes(&w, zeros, p.pad);
     return written(&w, out);
 }
 
@@ -103,6 +107,7 @@ static size_t packet_again(const uint8_t *bytes, size_t n, uint8_t *out, size_t 
         PROPERTY(wire_read_record(&r, &rec));
         wire_write_record(&w, &rec);
     }
+    write_bytes(&w, r.end, p.pad);
     return written(&w, out);
 }
 

@@ -21,19 +21,19 @@ extern "C" {
 
 struct run {
     const char *role;
-    const char *address;  /* of the server, or our own */
-    const char *name;     /* of the group */
-    const char *mode;     /* what the program says it is */
-    const char *socket;   /* path of a Unix socket; or NULL */
-    unsigned id;          /* of a receiver: 1, 2 … */
-    unsigned receivers;   /* of all of them */
-    size_t bytes;         /* of a message */
-    uint64_t rate;        /* messages/s; 0: as fast as they are taken */
-    uint64_t window;      /* messages that may be on their way, where the progress is known */
-    int64_t length_ns;    /* how long messages are made */
-    int64_t begin_ns;     /* sender: of the first message */
-    uint64_t count;       /* messages made or received */
-    uint64_t expected;    /* receiver: the number of the next message */
+    const char *address; /* of the server, or our own */
+    const char *name;    /* of the group */
+    const char *mode;    /* what the program says it is */
+    const char *socket;  /* path of a Unix socket; or NULL */
+    unsigned id;         /* of a receiver: 1, 2 … */
+    unsigned receivers;  /* of all of them */
+    size_t bytes;        /* of a message */
+    uint64_t rate;       /* messages/s; 0: as fast as they are taken */
+    uint64_t window;     /* messages that may be on their way, where the progress is known */
+    int64_t length_ns;   /* how long messages are made */
+    int64_t begin_ns;    /* sender: of the first message */
+    uint64_t count;      /* messages made or received */
+    uint64_t expected;   /* receiver: the number of the next message */
     uint64_t missing, disorder;
     int64_t first_ns, last_ns;
     bool last;            /* the last message was made, or came */
@@ -50,8 +50,8 @@ int64_t run_now_ns(void);
 void run_fail(const char *what, const char *why) __attribute__((noreturn));
 
 /* ---- senders */
-/* Makes the next message: waits until it is due, and puts its number in front of r->bytes. False: the
- * last one was made before. */
+/* Makes the next message: waits until it is due, and puts its number in front of r->bytes. False:
+ * the last one was made before. */
 bool run_next(struct run *r, void *message);
 /* Whether so many more messages do not fit into the closed window, */
 bool run_full(struct run *r, unsigned more);

@@ -1,6 +1,6 @@
-/* allocs: counts what a program allocates: to be preloaded, by tests/system/allocs.sh. The number of
- * calls of malloc, calloc and realloc stands in the file $ALLOCS, a u64 in the machine's order. One
- * thread. */
+/* allocs: counts what a program allocates: to be preloaded, by tests/system/allocs.sh. The number
+ * of calls of malloc, calloc and realloc stands in the file $ALLOCS, a u64 in the machine's order.
+ * One thread. */
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
