@@ -220,19 +220,26 @@ cms_fact() { # pattern
     ctl h2 status | grep -q "^cms .*$1"
 }
 
+# Two clients of h2, and one more is refused. A connection that has just ended may be counted still,
+# and have one of the two refused: that one comes again.
+a_third_is_refused() {
+    local i
+    for i in 1 2; do
+        [[ -z ${host_pid[sub$i]:-} ]] || ! kill -0 "${host_pid[sub$i]}" 2>/dev/null || continue
+        "$BUILD/qsmctl" -s "$work/h2.sock" sub g 2>/dev/null &
+        host_pid[sub$i]=$!
+    done
+    ends 3 ctl h2 status
+}
+
 # A host that has another cluster in its configuration by mistake.
 refusal() {
-    local i
     qsmd_start h2 'cluster = "elsewhere"' 'client { connections_per_uid = 2 }'
     check "commands: status says why the CMS refuses the host" \
         within 10 cms_fact 'refuses this host .*: the node belongs to another cluster'
     check "commands: so does the log" grep -q 'ended: the node belongs to another cluster' "$work/h2.log"
     check "commands: and that of the CMS" grep -q 'closed: the node belongs to another cluster' "$work/cms.log"
-    for i in 1 2; do
-        "$BUILD/qsmctl" -s "$work/h2.sock" sub g 2>/dev/null &
-        host_pid[sub$i]=$!
-    done
-    check "commands: a connection too many is refused" within 10 ends 3 ctl h2 status
+    check "commands: a connection too many is refused" within 10 a_third_is_refused
     check "commands: and the limit is named" said 'connections_per_uid'
     kill "${host_pid[sub1]}" "${host_pid[sub2]}"
     wait "${host_pid[sub1]}" "${host_pid[sub2]}"
