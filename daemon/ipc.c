@@ -351,7 +351,7 @@ static void make_room(struct peer *p, size_t wants)
     }
 }
 
-static void read_some(struct peer *p, uint64_t *work)
+static void read_some(struct peer *p)
 {
     size_t room = p->in_size - p->in_end;
     ssize_t n;
@@ -363,7 +363,6 @@ static void read_some(struct peer *p, uint64_t *work)
         p->readable_now = (size_t)n == room;
         p->in_end += (size_t)n;
         p->ipc->counters.bytes_in += (uint64_t)n;
-        *work += (uint64_t)n;
         return;
     }
     p->readable_now = n < 0 && errno == EINTR;
@@ -396,6 +395,7 @@ static void serve(struct peer *p, uint64_t *work)
         return;
     }
     p->in_start += (size_t)consumed;
+    *work += (uint64_t)consumed;
     count -= (size_t)consumed;
     if (consumed > 0) {
         set_input(p, INPUT_READY); /* at the end of the round */
@@ -419,7 +419,7 @@ static void serve(struct peer *p, uint64_t *work)
         return;
     }
     make_room(p, wants);
-    read_some(p, work);
+    read_some(p);
     set_input(p, INPUT_READY);
 }
 

@@ -296,6 +296,7 @@ static bool drain_data(struct loop *l)
     l->landed = 0;
     while (l->ready[UDP_DATA_GROUP] && l->landed < DATA_QUANTUM_BYTES && l->now_us < end_us) {
         if (receive_batch(l, UDP_DATA_GROUP) && l->landed - passed_on >= CACHED_BYTES) {
+            trace_flush(l->config.trace);
             ipc_flush(l->ipc, l->now_us);
             passed_on = l->landed;
         }

@@ -416,6 +416,8 @@ long session_receive(struct client *c, const uint8_t *bytes, size_t count, uint6
             break;
         error = receive_frame(c, &f);
         done += (size_t)size;
+        if (f.kind == KIND_TO_DAEMON) /* an answer may take long: others have their turn */
+            break;
     }
     session_work(c->s);
     return error ? error : (long)done;

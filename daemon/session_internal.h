@@ -483,6 +483,12 @@ void out_control(struct client *c, const Qsm__ToClient *m);
 bool out_message(struct client *c, struct use *u, const struct delivery *d);
 bool out_room(const struct client *c, uint64_t bytes, uint32_t messages);
 void out_cut(struct client *c);
+/* Whether a message is copied to be kept, and not referenced: a small one, or a small part of what
+ * would be kept with it. */
+static inline bool out_copies(const struct delivery *d)
+{
+    return d->bytes < COPY_BYTES || d->bytes < d->body->size / 4;
+}
 void out_stamp(struct client *c, uint64_t now_us);
 void out_done(struct client *c);
 uint64_t out_oldest_us(const struct client *c); /* UINT64_MAX: nothing waits, 0: not seen yet */

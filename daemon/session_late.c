@@ -93,9 +93,9 @@ void late_message(struct use *u, const struct delivery *d)
     i->number = d->number;
     i->sender = d->sender;
     i->bytes = d->bytes;
-    /* A small one must not keep its packet. */
-    i->body = d->bytes < COPY_BYTES ? buf_copy(d->data, d->bytes) : buf_ref(d->body);
-    i->data = d->bytes < COPY_BYTES ? i->body->data : d->data;
+    bool copied = out_copies(d);
+    i->body = copied ? buf_copy(d->data, d->bytes) : buf_ref(d->body);
+    i->data = copied ? i->body->data : d->data;
     TAILQ_INSERT_TAIL(&late->items, i, entry);
     late->messages++;
     late->bytes += d->bytes;

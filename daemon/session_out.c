@@ -315,7 +315,8 @@ static void batch_payload(struct client *c, const struct delivery *d)
 
     if (d->bytes == 0)
         return;
-    if (d->bytes < COPY_BYTES && b->pieces_count > 0 && p[-1].buf == o->block &&
+    bool copied = out_copies(d);
+    if (copied && b->pieces_count > 0 && p[-1].buf == o->block &&
         BLOCK_BYTES - o->block_used >= d->bytes) {
         memcpy(o->block->data + o->block_used, d->data, d->bytes);
         o->block_used += d->bytes;
@@ -324,7 +325,7 @@ static void batch_payload(struct client *c, const struct delivery *d)
     }
     p->data = d->data;
     p->bytes = d->bytes;
-    if (d->bytes < COPY_BYTES)
+    if (copied)
         p->data = memcpy(block_room(c, d->bytes, &p->buf), d->data, d->bytes);
     else
         p->buf = buf_ref(d->body);

@@ -474,5 +474,6 @@ const struct udp_counters *udp_counters(struct udp *u)
     u->counters.drop_control = kernel_drops(u, UDP_CONTROL) + kernel_drops(u, UDP_CONTROL_GROUP);
     u->counters.drop_repair = kernel_drops(u, UDP_REPAIR) + kernel_drops(u, UDP_REPAIR_GROUP);
     u->counters.drop_data = kernel_drops(u, UDP_DATA_GROUP);
+    u->counters.landing_allocated = buf_pool_made(u->pool);
     return &u->counters;
 }

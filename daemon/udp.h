@@ -47,6 +47,7 @@ struct udp_config {
     X(drop_repair, "repair datagrams that the kernel dropped, since the buffer was full")          \
     X(drop_data, "data datagrams that the kernel dropped, since the buffer was full")              \
     X(drop_fault, "datagrams dropped by debug fault_drop")                                         \
+    X(landing_allocated, "memory allocated for datagrams to land in, as none was spare")           \
     X(drop_long, "datagrams longer than any of ours")                                              \
     X(send_full, "times a socket could take no more")                                              \
     X(send_fragmented, "datagrams sent in fragments, since the MTU has fallen")                    \

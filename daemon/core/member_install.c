@@ -310,6 +310,8 @@ static void move_region(struct member *m)
     if (own != m->recv->view) {
         recv_move(m->recv, own);
         rings_move(m->rings, own);
+    } else {
+        recv_thaw(m->recv); /* an attempt with a larger scope may have frozen what goes on here */
     }
 }
 

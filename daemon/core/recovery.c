@@ -509,7 +509,7 @@ void recovery_help_yourself(struct recovery *rc)
     struct channel_in *ch, *next;
     HASH_ITER (hh, rc->recv->channels, ch, next) {
         uint64_t settled = recv_settled(ch);
-        if (ch->frozen || settled <= ch->prefix) {
+        if (ch->frozen || settled <= ch->prefix || !recv_wants(ch)) {
             continue;
         }
         struct helping h = {.rc = rc, .channel = {v->rid, v->epoch, ch->sender}};

@@ -89,8 +89,9 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
         ch->recv->ctx->stats.datagrams_malformed++;
         return;
     }
-    if (ch->recv->by_slot[rec->slot]->place_count > 1) {
-        store_mark(p, rec->slot, number, 0);
+    if (ch->recv->by_slot[rec->slot]->place_count > 1 && !store_mark(p, rec->slot, number, 0)) {
+        ch->recv->ctx->stats.datagrams_malformed++; /* within a packet they do not go back */
+        return;
     }
     bool told = number <= st->delivered;
 #ifdef MUTANT_proxy_forgotten
@@ -288,15 +289,21 @@ static void advance_all(struct recv *r)
 
 /* ---- packets */
 
-/* The highest packet out of order that was not promised to others in tokens, as one that this node
- * caches; 0: none. */
-static uint64_t expendable(const struct channel_in *ch)
+/* A packet out of order may go unless it was promised to others in tokens, as one that this node
+ * caches. */
+static bool is_expendable(const struct channel_in *ch, uint64_t seq)
 {
     const struct recv *r = ch->recv;
+    return seq > ch->share || !view_caches(r->view, r->rank, ch->rank, seq);
+}
+
+/* The highest such packet; 0: none. */
+static uint64_t expendable(const struct channel_in *ch)
+{
     for (size_t i = ch->have.count; i > 0; i--) {
         const struct range *range = &ch->have.list[i - 1];
         for (uint64_t q = range->to; q >= range->from; q--) {
-            if (q > ch->share || !view_caches(r->view, r->rank, ch->rank, q)) {
+            if (is_expendable(ch, q)) {
                 return q;
             }
         }
@@ -304,19 +311,51 @@ static uint64_t expendable(const struct channel_in *ch)
     return 0;
 }
 
-/* Room in the pool for one more body. For what extends the prefix, the highest packet out of order
- * makes room; where there is none, it is taken above the cap if it is the channel's only one in
- * order. So every stream goes on: what is in order gets released when others have it, too. */
+/* Bytes of the packets of a channel that others may have displace them, from the top; counts no
+ * further than enough. */
+static uint64_t expendable_bytes(const struct channel_in *ch, uint64_t enough)
+{
+    uint64_t bytes = 0;
+    for (size_t i = ch->have.count; i > 0 && bytes < enough; i--) {
+        const struct range *range = &ch->have.list[i - 1];
+        for (uint64_t q = range->to; q >= range->from && bytes < enough; q--) {
+            bytes += is_expendable(ch, q) ? store_find(&ch->store, q)->bytes : 0;
+        }
+    }
+    return bytes;
+}
+
+/* Whether the pool takes what extends the prefix: it has room, or packets out of order can make it,
+ * or it is the channel's only packet in order, which is taken above the cap. So every stream goes
+ * on: what is in order gets released when others have it, too. */
+static bool has_room(const struct channel_in *ch, size_t bytes)
+{
+    const struct context *c = ch->recv->ctx;
+    uint64_t over = c->stats.store_bytes + bytes;
+    if (over <= c->config.pool_bytes || ch->prefix == ch->store.base) {
+        return true;
+    }
+    over -= c->config.pool_bytes;
+    return expendable_bytes(ch, over) >= over;
+}
+
+bool recv_wants(const struct channel_in *ch)
+{
+    return has_room(ch, ch->recv->ctx->config.datagram_bytes);
+}
+
+/* Room in the pool for one more body. For what extends the prefix the highest packets out of order
+ * make it, unless all of them are not enough. */
 static bool make_room(struct channel_in *ch, uint64_t seq, size_t bytes)
 {
     struct context *c = ch->recv->ctx;
     while (c->stats.store_bytes + bytes > c->config.pool_bytes) {
-        if (seq != ch->prefix + 1) {
+        if (seq != ch->prefix + 1 || !has_room(ch, bytes)) {
             return false;
         }
         uint64_t last = expendable(ch);
         if (last == 0) {
-            return ch->prefix == ch->store.base;
+            return true;
         }
         struct packet *p = store_find(&ch->store, last);
         assert(p != NULL);
@@ -378,12 +417,15 @@ static bool learn_top(struct channel_in *ch, uint64_t top)
 }
 
 /* Keeps the body where it landed, or copies it when it landed in no buf, or would stay there long
- * after most of its neighbours: what this node caches in a region in which it caches little. */
+ * after most of its neighbours: what this node caches in a region in which it caches little. What
+ * is kept counts by its bytes, and may take four times as much where it landed: not when much is
+ * kept. */
 static void keep(struct channel_in *ch, const struct wire_packet *p, const uint8_t *body,
                  size_t bytes, struct buf *landing)
 {
     struct context *c = ch->recv->ctx;
-    if (landing != NULL && !view_caches_half(ch->recv->view) && caches(ch, p->seq)) {
+    bool outlives = !view_caches_half(ch->recv->view) && caches(ch, p->seq);
+    if (outlives || c->stats.store_bytes > c->config.pool_bytes / 4) {
         landing = NULL;
     }
     struct buf *b = landing != NULL ? buf_ref(landing) : buf_pool_get(c->bodies, bytes);

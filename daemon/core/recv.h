@@ -102,6 +102,9 @@ void recv_learn(struct channel_in *ch, uint64_t top, uint64_t rel);
 /* Word that all cachers hold their share up to this: others drop their bodies (S10). */
 void recv_cached_all(struct channel_in *ch, uint64_t cached_all);
 
+/* Whether the next packet in order would be taken: who has no room asks for none. */
+bool recv_wants(const struct channel_in *ch);
+
 /* Packets up to this that are missing are a gap and no reordering: known for REORDER_SLACK_US. */
 uint64_t recv_settled(struct channel_in *ch);
 /* Whether packet seq was taken. */

@@ -307,7 +307,7 @@ static void add_gaps(struct ring *r, uint32_t index, struct channel_in *in)
 {
     token_has(r->token, index, r->at.index, held_run, in);
     uint64_t settled = recv_settled(in);
-    if (!in->frozen && settled > in->prefix) {
+    if (!in->frozen && settled > in->prefix && recv_wants(in)) {
         struct lacking l = {.ring = r, .channel = index, .sender = in->sender};
         ranges_gaps(&in->have, in->prefix + 1, settled, lack, &l);
     }

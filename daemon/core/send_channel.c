@@ -392,7 +392,7 @@ static void seal(struct channel_out *ch, bool full)
     }
     ch->inflight_bytes += ch->open_used;
     flight_sent(&ch->flight, ch->last, c->now_us);
-    pace_spend(&ch->pace, ch->open_used, c->now_us);
+    pace_spend(&ch->pace, ch->open_used + (uint64_t)p->pad, c->now_us);
     ch->unreleased_bytes += ch->open_used;
     c->stats.unreleased_bytes += ch->open_used;
     ch->open_used = 0;
@@ -441,7 +441,8 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
     assert(!w.bad);
     ch->open_used += (uint32_t)bytes;
     ch->open_records++;
-    store_mark(&ch->draft, place->slot, number, g->unit_sent);
+    bool ascending = store_mark(&ch->draft, place->slot, number, g->unit_sent);
+    assert(ascending);
     ch->groups[place->slot] = g;
     if (ch->open_records == UINT16_MAX) {
         send_channel_seal(ch);

@@ -99,17 +99,19 @@ static struct mark *add_mark(struct packet *p)
     return &p->more[p->mark_count++];
 }
 
-void store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit)
+bool store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit)
 {
     struct mark *mark = find_mark(p, slot);
 
     if (mark != NULL) {
-        assert(number >= mark->last);
+        if (number < mark->last)
+            return false;
         mark->last = number;
         mark->unit = unit;
-        return;
+        return true;
     }
     *add_mark(p) = (struct mark){.slot = slot, .first = number, .last = number, .unit = unit};
+    return true;
 }
 
 void store_free_body(struct store *s, struct packet *p)
@@ -158,7 +160,7 @@ void store_release(struct store *s, uint64_t seq)
     if (s->top > s->base)
         return;
     s->top = s->base;
-    if (s->room > ROOM_KEPT || s->peak < s->room / 4) {
+    if (s->room > ROOM_KEPT || (s->room > ROOM_MIN && s->peak < s->room / 4)) {
         free(s->ring);
         s->ring = NULL;
         s->room = 0;

@@ -253,6 +253,32 @@ START_TEST(a_token_from_far_ahead_does_not_silence_the_ring)
 }
 END_TEST
 
+START_TEST(fragments_whose_numbers_go_back_within_a_packet_are_malformed)
+{
+    struct story *st = story_new(4, 2);
+    story_sender(st, 0, 0);
+    for (uint32_t i = 1; i < 4; i++)
+        story_join(st, i, 0);
+    story_join(st, 2, 1); /* the group is in two regions */
+    story_join(st, 3, 1);
+    story_settle(st);
+    struct forged f;
+    forge(&f, st, 0, WIRE_DATA);
+    struct wire_packet p = {.channel = channel(st, 0, 1), .seq = 1, .records = 2};
+    wire_write_packet(&f.w, &p);
+    for (uint64_t number = 100; number > 10; number -= 45) {
+        struct record rec = {.flags = RECORD_NUMBER | RECORD_FRAGMENT,
+                             .number = number,
+                             .count = 2,
+                             .payload = f.bytes,
+                             .payload_bytes = 10};
+        wire_write_record(&f.w, &rec);
+    }
+    deliver(&f, 1, NET_DATA);
+    ck_assert_uint_ge(story_stats(st, 1)->datagrams_malformed, 1);
+}
+END_TEST
+
 /* A packet of host 0 with one record, padded. */
 static void padded_packet(struct story *st, enum wire_kind kind, uint16_t pad, uint8_t byte)
 {
@@ -313,6 +339,7 @@ Suite *suite_hostile(void)
     tcase_add_test(t, a_beacon_that_releases_what_did_not_come_skips_nothing);
     tcase_add_test(t, a_sender_that_no_epoch_names_gets_no_channel);
     tcase_add_test(t, a_token_from_far_ahead_does_not_silence_the_ring);
+    tcase_add_test(t, fragments_whose_numbers_go_back_within_a_packet_are_malformed);
     tcase_add_test(t, padding_is_zeros_in_data_and_nowhere_else);
     tcase_add_test(t, packets_of_views_far_ahead_are_not_held);
     suite_add_tcase(s, t);

@@ -238,7 +238,7 @@ static void on_node(struct checker *c, struct line *l)
     process_renewed(p);
 }
 
-static void process_knows(struct process *p, const char *name, uint32_t gid)
+static void process_knows(struct checker *c, struct process *p, const char *name, uint32_t gid)
 {
     struct named *known;
     HASH_FIND_STR(p->names, name, known);
@@ -248,6 +248,8 @@ static void process_knows(struct process *p, const char *name, uint32_t gid)
         known->name = strdup(name);
         HASH_ADD_KEYPTR(hh, p->names, known->name, strlen(known->name), known);
     }
+    if (known->gid && known->gid != gid)
+        process_carries(c, p, known->gid, gid);
     known->gid = gid;
 }
 
@@ -261,7 +263,7 @@ static void on_name(struct checker *c, struct line *l)
         violated(c, "S6", l, "group %u was named %s, now %s", g->gid, g->name, name);
     if (!g->name)
         g->name = strdup(name);
-    process_knows(process_find(c, l->who), name, g->gid);
+    process_knows(c, process_find(c, l->who), name, g->gid);
 }
 
 static void on_admit(struct checker *c, struct line *l)

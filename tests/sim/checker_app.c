@@ -152,6 +152,25 @@ static void carry_numbers(struct checker *c, const struct cgroup *g, struct orig
     }
 }
 
+/* A message that was pulled and not sent when the group went away is sent to the one that came back
+ * under another id. */
+void process_carries(struct checker *c, struct process *p, uint32_t from, uint32_t to)
+{
+    struct origin *old = origin_find(cgroup_find(c, from), p->node, false);
+    struct origin *o = origin_find(cgroup_find(c, to), p->node, true);
+    if (!old || !old->count || old->sent[old->count - 1].epoch || o->count || o->skip)
+        return;
+    uint64_t number = old->skip + old->count;
+    o->skip = o->stable = number - 1;
+    o->sent = checker_grow(o->sent, o->count, &o->room, sizeof(*o->sent));
+    o->sent[o->count++] = old->sent[--old->count];
+    for (struct interest *i = p->interests; i; i = i->hh.next) {
+        struct accepted *a = i->pulled ? &i->accepted[i->pulled - 1] : NULL;
+        if (a && a->node == p->node && a->gid == from && a->number == number)
+            a->gid = to;
+    }
+}
+
 void on_pull(struct checker *c, struct line *l)
 {
     struct process *p = process_find(c, l->who);

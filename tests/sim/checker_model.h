@@ -275,6 +275,8 @@ void on_complete(struct checker *c, struct line *l);
 void finish_clients(struct checker *c, struct line *l);
 void process_reset(struct process *p);   /* the process is gone */
 void process_renewed(struct process *p); /* it has another node id: streams begin anew */
+/* A group that it knew by the id `from` is now called `to`. */
+void process_carries(struct checker *c, struct process *p, uint32_t from, uint32_t to);
 void process_left(struct process *p, const char *group); /* its node is no longer a member */
 
 /* checker_view.c */

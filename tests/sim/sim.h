@@ -420,6 +420,7 @@ uint64_t sim_hash(const uint8_t *bytes, size_t count);              /* FNV-1a 64
 /* sim_cms.c */
 void cmshost_start(struct sim *s);
 void cmshost_crash(struct sim *s, uint64_t down_us); /* starts again after that; 0: no */
+void cmshost_calm(struct sim *s);                    /* its disk is fast from now on */
 void cmshost_pause(struct sim *s, uint64_t until_us);
 void cmshost_wake(struct sim *s, uint64_t at_us);
 void cmshost_done(struct sim *s);

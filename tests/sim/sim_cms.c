@@ -300,6 +300,24 @@ void cmshost_pause(struct sim *s, uint64_t until_us)
     sim_at(s, until_us, resume, NULL, s->cms.life);
 }
 
+/* The disk is fast from now on, for what waits for it as well, and nothing strikes any more. */
+void cmshost_calm(struct sim *s)
+{
+    struct cms_host *c = &s->cms;
+    uint64_t at = s->now_us;
+    c->disk_extra_us = 0;
+    c->strike = STRIKE_NEVER;
+    for (size_t i = 0; i < c->writing_count; i++) {
+        struct log_entry *e = &c->writing[i];
+        if (e->begun_us > s->now_us) {
+            e->begun_us = at;
+            e->durable_us = at + c->disk_us;
+            sim_at(s, e->durable_us, disk_done, NULL, c->life);
+        }
+        at = e->durable_us > at ? e->durable_us : at;
+    }
+}
+
 void cmshost_done(struct sim *s)
 {
     struct cms_host *c = &s->cms;

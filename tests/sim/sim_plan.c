@@ -220,8 +220,7 @@ void faults_calm(struct sim *s)
     struct net_model *m = &s->net;
     m->loss = m->burst = m->duplicate = m->reorder = m->spike = 0;
     m->jitter_us = m->late_data_us = 0;
-    s->cms.disk_extra_us = 0;
-    s->cms.strike = STRIKE_NEVER;
+    cmshost_calm(s);
     s->ambush_count = 0;
     for (uint32_t i = 0; i < s->config.hosts; i++) {
         s->hosts[i].burst_until_us = s->hosts[i].drop_phase_us = 0;
