@@ -23,6 +23,7 @@
     X(pull)                                                                                        \
     X(range)                                                                                       \
     X(recovery)                                                                                    \
+    X(recv)                                                                                        \
     X(region)                                                                                      \
     X(session)                                                                                     \
     X(session_data)                                                                                \

@@ -153,6 +153,42 @@ START_TEST(a_trace_that_keeps_all_promises_passes)
 }
 END_TEST
 
+/* A group goes while a message is pulled and not sent yet, and comes back under another id. */
+static const char *const comeback[] = {
+    "cms lead term=1",
+    "p1 boot",
+    "cms admit id=1 name=p1",
+    "p1 node id=1",
+    "cms epoch ep=1 prev=0 t=1 a=1",
+    "cms gview ep=1 g=1 m=-",
+    "p1 name g=1 name=a",
+    "p1 accept c=1 k=1 g=a h=aa l=5 ask=1",
+    "p1 accept c=1 k=2 g=a h=bb l=6 ask=1",
+    "p1 pull c=1 k=1 g=a n=1",
+    "p1 send g=1 n=1 ep=1 h=aa l=5",
+    "p1 stable g=1 n=1",
+    "p1 complete c=1 k=1 g=a st=stable",
+    "p1 pull c=1 k=2 g=a n=2",
+    "cms epoch ep=2 prev=1 t=1 a=1",
+    "cms gview ep=2 g=7 m=-",
+    "p1 name g=7 name=a",
+    "p1 send g=7 n=2 ep=2 h=bb l=6",
+    "p1 stable g=7 n=2",
+    "p1 complete c=1 k=2 g=a st=stable",
+};
+
+START_TEST(a_message_pulled_before_its_group_went_is_sent_under_the_new_id)
+{
+    struct checker_config config = {.replicas = 2, .ring_size = 25};
+    struct checker *c = checker_new(&config);
+    for (size_t i = 0; i < sizeof(comeback) / sizeof(comeback[0]); i++)
+        read_line(c, i + 1, comeback[i]);
+    if (checker_failures(c))
+        ck_abort_msg("%s", checker_failure(c, 0));
+    checker_free(c);
+}
+END_TEST
+
 static const struct corruption corruptions[] = {
     {"S1", "p2 deliver g=1 s=1 n=2 ep=1 h=bb l=6", "p2 deliver g=1 s=1 n=2 ep=1 h=bc l=6", NULL},
     {"S1", "p1 accept c=1 k=3 g=a h=cc l=7 ask=1", NULL, NULL},
@@ -239,6 +275,7 @@ Suite *suite_check(void)
     Suite *s = suite_create("check");
     TCase *t = tcase_create("traces");
     tcase_add_test(t, a_trace_that_keeps_all_promises_passes);
+    tcase_add_test(t, a_message_pulled_before_its_group_went_is_sent_under_the_new_id);
     tcase_add_loop_test(t, a_corruption_is_rejected_under_the_number_of_its_promise, 0,
                         (int)(sizeof(corruptions) / sizeof(corruptions[0])));
     tcase_add_test(t, a_failure_names_the_file_and_the_line);
