@@ -276,6 +276,7 @@ START_TEST(fragments_whose_numbers_go_back_within_a_packet_are_malformed)
     }
     deliver(&f, 1, NET_DATA);
     ck_assert_uint_ge(story_stats(st, 1)->datagrams_malformed, 1);
+    story_end(st);
 }
 END_TEST
 
