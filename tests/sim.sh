@@ -26,5 +26,7 @@ run safety "$seeds seeds of faults keep every promise and heal" --seeds "$seeds"
 run liveness "$seeds seeds: a core goes on while the others stay broken" --seeds "$seeds"
 run storm "$seeds seeds of view changes all the time" --seeds "$seeds"
 run small "a crash at every event, the loss of every datagram (a part of them)" --seeds $((seeds * 25))
+"$sim" --mode liveness --seed 1926
+report $? "a packet gone with all who had it takes the one who lacks it along"
 run all "the same seed gives the same trace" --seeds 1 --twice
 exit $failed
