@@ -33,6 +33,7 @@ struct link {
     size_t server; /* index of the one that is connected or tried */
     int fd;
     struct event *readable, *writable;
+    bool heard; /* there may be something to read */
     uint64_t at_us;      /* DOWN: when to try; CONNECTING: when to give up */
     uint64_t up_us;      /* since when it is UP */
     uint64_t backoff_us; /* 0: the next failure is the first one */
@@ -46,9 +47,10 @@ struct link {
 /* Only wakes the loop; link_receive and link_send act. */
 static void on_ready(evutil_socket_t fd, short what, void *ctx)
 {
+    struct link *l = ctx;
+
     (void)fd;
-    (void)what;
-    (void)ctx;
+    l->heard = l->heard || what & EV_READ;
 }
 
 struct link *link_new(struct event_base *base, struct node *node,
@@ -153,8 +155,8 @@ static int open_socket(struct link *l)
     }
     if (connect(l->fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS)
         return -errno;
-    l->readable = event_new(l->base, l->fd, EV_READ | EV_PERSIST, on_ready, NULL);
-    l->writable = event_new(l->base, l->fd, EV_WRITE, on_ready, NULL);
+    l->readable = event_new(l->base, l->fd, EV_READ | EV_PERSIST, on_ready, l);
+    l->writable = event_new(l->base, l->fd, EV_WRITE, on_ready, l);
     assert(l->readable && l->writable);
     event_add(l->writable, NULL);
     return 0;
@@ -206,6 +208,9 @@ void link_receive(struct link *l, uint64_t now_us)
 {
     if (l->state == LINK_CONNECTING)
         finish(l, now_us);
+    if (!l->heard)
+        return;
+    l->heard = false;
     for (unsigned i = 0; l->state == LINK_UP && i < READS_MAX; i++) {
         ssize_t n = recv(l->fd, l->in, sizeof(l->in), 0);
         int rc;

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 #include "clock.h"
 #include "conf.h"
 #include "core/histogram.h"
@@ -64,12 +66,14 @@ struct loop {
     struct loop_config config;
     struct event_base *base;
     struct event *readable[UDP_SOCKETS], *writable[NET_CLASSES], *alarm, *signals[2];
+    int alarm_fd; /* a timerfd */
     struct ipc *ipc;
     struct link *link;
     bool ready[UDP_SOCKETS]; /* may have datagrams */
     bool again;              /* the turn left something to do */
     bool asked_to_stop, stopping;
-    uint64_t stop_at_us, armed_at_us;
+    uint64_t stop_at_us;
+    uint64_t armed_at_us; /* when the alarm goes off: at the deadline or before */
     uint64_t load_us; /* when the node is told next how full its socket is */
     uint64_t now_us;  /* as of this turn's present step */
     uint64_t turn_ended_us, datagrams, client_bytes; /* datagrams, bytes: of this turn */
@@ -111,10 +115,11 @@ static void on_wakeup(evutil_socket_t fd, short what, void *ctx)
 static void on_alarm(evutil_socket_t fd, short what, void *ctx)
 {
     struct loop *l = ctx;
+    uint64_t times;
 
-    (void)fd;
     (void)what;
-    l->armed_at_us = TIMER_NEVER;
+    if (read(fd, &times, sizeof(times)) > 0)
+        l->armed_at_us = TIMER_NEVER;
 }
 
 static void on_signal(evutil_socket_t number, short what, void *ctx)
@@ -151,8 +156,9 @@ static void make_events(struct loop *l)
         assert(l->signals[i]);
         event_add(l->signals[i], NULL);
     }
-    l->alarm = evtimer_new(l->base, on_alarm, l);
+    l->alarm = event_new(l->base, l->alarm_fd, EV_READ | EV_PERSIST, on_alarm, l);
     assert(l->alarm);
+    event_add(l->alarm, NULL);
 }
 
 static bool on_loopback(uint32_t address)
@@ -162,20 +168,22 @@ static bool on_loopback(uint32_t address)
 
 int loop_open(struct loop **ret, const struct loop_config *config, char *error, size_t error_bytes)
 {
-    struct event_config *settings = event_config_new();
     struct loop *l = calloc(1, sizeof(*l));
     uint32_t address = udp_address(config->udp);
     int rc;
 
     *ret = NULL;
-    assert(settings);
     assert(l);
-    /* Milliseconds are too coarse for tokens. */
-    event_config_set_flag(settings, EVENT_BASE_FLAG_PRECISE_TIMER);
-    l->base = event_base_new_with_config(settings);
-    event_config_free(settings);
-    assert(l->base);
     l->config = *config;
+    l->base = event_base_new();
+    assert(l->base);
+    l->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (l->alarm_fd < 0) {
+        rc = -errno;
+        snprintf(error, error_bytes, "no timer: %s", strerror(errno));
+        loop_close(l);
+        return rc;
+    }
     l->armed_at_us = TIMER_NEVER;
     l->now_us = clock_now();
     rc = ipc_open(&l->ipc, l->base, config->session, config->conf->socket, error, error_bytes);
@@ -211,6 +219,8 @@ void loop_close(struct loop *l)
     for (unsigned i = 0; i < 2; i++)
         free_event(l->signals[i]);
     free_event(l->alarm);
+    if (l->alarm_fd >= 0)
+        close(l->alarm_fd);
     event_base_free(l->base);
     free(l);
 }
@@ -460,24 +470,21 @@ static uint64_t deadline(struct loop *l)
     return l->stopping ? least(at_us, l->stop_at_us) : at_us;
 }
 
+/* The alarm that is set stays when it goes off before the deadline: deadlines move on with every
+ * message, and setting it costs a system call. */
 static void arm(struct loop *l)
 {
     uint64_t at_us = deadline(l);
+    struct itimerspec at = {.it_value = {(time_t)(at_us / 1000000), (long)(at_us % 1000000 * 1000)}};
 
     if (at_us <= l->now_us) {
         l->again = true;
         return;
     }
-    if (at_us == l->armed_at_us)
+    if (at_us >= l->armed_at_us)
         return;
     l->armed_at_us = at_us;
-    if (at_us == TIMER_NEVER) {
-        event_del(l->alarm);
-        return;
-    }
-    uint64_t wait_us = at_us - l->now_us;
-    struct timeval wait = {(time_t)(wait_us / 1000000), (suseconds_t)(wait_us % 1000000)};
-    event_add(l->alarm, &wait);
+    timerfd_settime(l->alarm_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
 static void turn(struct loop *l)
