@@ -295,6 +295,33 @@ START_TEST(what_an_attempt_with_a_smaller_scope_leaves_out_is_waited_for)
 }
 END_TEST
 
+START_TEST(what_an_attempt_with_a_larger_scope_froze_goes_on_after_the_change)
+{
+    struct story *st = story_new(7, 3); /* regions: 1, 2 in groups 0, 2; 3, 4 in 0, 1 */
+    story_sender(st, 0, 0);
+    story_sender(st, 6, 2);
+    for (uint32_t i = 1; i < 5; i++) {
+        story_join(st, i, 0);
+        story_join(st, i, i < 3 ? 2 : 1);
+    }
+    story_settle(st);
+    story_drop(st, (struct rule){STORY_ANY, 4, WIRE_DATA, 0, STORY_EVER});
+    story_drop(st, (struct rule){STORY_ANY, 4, WIRE_REPAIR, 0, STORY_EVER});
+    story_send(st, 0, 0, 10);
+    story_run(st, 20 * SIM_MS);
+    story_join(st, 5, 1); /* takes the region of 3 and 4 in */
+    story_run(st, 100 * SIM_MS);
+    host_crash(story_host(st, 6), false); /* whose channels all in scope freeze */
+    story_until(st, "p3 prep * a=2");
+    host_crash(story_host(st, 5), false); /* leaves that region out again */
+    story_until(st, "p1 prep * a=3");
+    story_never(st, "p3 prep *");
+    story_drop_nothing(st);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
@@ -312,6 +339,7 @@ Suite *suite_regress(void)
     tcase_add_test(t, acks_of_many_regions_do_not_come_all_at_once_for_ever);
     tcase_add_test(t, a_datagram_of_each_of_many_senders_is_under_the_cap_that_is_told);
     tcase_add_test(t, what_an_attempt_with_a_smaller_scope_leaves_out_is_waited_for);
+    tcase_add_test(t, what_an_attempt_with_a_larger_scope_froze_goes_on_after_the_change);
     suite_add_tcase(s, t);
     return s;
 }
