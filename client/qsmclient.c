@@ -17,6 +17,7 @@
 
 #define CLOSE_WRITE_MS 1000
 #define CONNECT_RETRY_MS 5
+#define SNDBUF_BYTES (1 << 20) /* as much as a daemon grants; the kernel may give less */
 
 /* ---- small things */
 
@@ -195,6 +196,7 @@ int wait_for(struct qsm *q, const bool *done, int64_t deadline)
 static int connect_socket(struct qsm *q, int64_t deadline)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int sndbuf = SNDBUF_BYTES;
 
     if (strlen(q->path) >= sizeof(address.sun_path)) {
         set_error(q, "%s: the path is too long for a socket", q->path);
@@ -204,6 +206,7 @@ static int connect_socket(struct qsm *q, int64_t deadline)
     q->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (q->fd < 0)
         return -errno;
+    setsockopt(q->fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
     while (connect(q->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         /* EAGAIN: the daemon has not accepted those in front of us yet. */
         if ((errno != EAGAIN && errno != EINTR) || time_ms() >= deadline) {
