@@ -43,6 +43,8 @@ fi
     bytes=1000
     limit=600 # seconds after which nothing more is begun, but the peers
 }
+# shellcheck disable=SC2034 # of wanted.sh
+chosen=$#
 sections=("$@")
 [[ $# -gt 0 ]] ||
     sections=(idle flow calls token join sim groups stopped perturbed large peers)

@@ -14,17 +14,18 @@ groups_quiet=5        # seconds
 idle_groups=10000
 idle_quiet=10         # seconds
 
-# On all hosts at the same time.
-groups_ask() { # join|leave name count
-    local name names
-    mapfile -t names < <(seq -f "$2.%.0f" 0 $(($3 - 1)))
-    for name in "${hosts[@]}"; do
-        ctl "$name" "$1" "${names[@]}" -W 60 &
-        host_pid[ask-$name]=$!
+# On all those hosts at the same time.
+groups_ask() { # join|leave name count host…
+    local what=$1 count=$3 host names
+    mapfile -t names < <(seq -f "$2.%.0f" 0 $((count - 1)))
+    shift 3
+    for host in "$@"; do
+        ctl "$host" "$what" "${names[@]}" -W 60 &
+        host_pid[ask-$host]=$!
     done
-    for name in "${hosts[@]}"; do
-        wait "${host_pid[ask-$name]}" || say "$name could not $1 $3 groups"
-        unset "host_pid[ask-$name]"
+    for host in "$@"; do
+        wait "${host_pid[ask-$host]}" || say "$host could not $what $count groups"
+        unset "host_pid[ask-$host]"
     done
 }
 
@@ -69,44 +70,52 @@ resident() { # host
 measure_idle() {
     hosts_begin 3
     quiet_figures "$groups_quiet" "no groups"
-    groups_ask join idle "$idle_groups"
+    groups_ask join idle "$idle_groups" "${hosts[@]}"
     quiet_figures "$idle_quiet" "$idle_groups groups"
     hosts_end
 }
 
 # ---- streams over groups
 
-# Subscribed applications and one sender in each group, and nothing is sent any more.
+# Daemons of their own: each group has one sender and two subscribed applications, and nothing is
+# sent any more. What groups cost is what is there more than before.
 groups_quiet_figures() { # count
-    local name values=() group=quiet$1
-    groups_ask join "$group" "$1"
+    local name values=() before=()
+    hosts_begin 3
+    for name in "${hosts[@]}"; do
+        before+=("$(counter "$name" group_state_bytes)")
+    done
+    groups_ask join all "$1" h1
     subscribers_note h2 h3
     for name in h2 h3; do
-        QSM_SOCKET=$work/$name.sock "$flow" watch "$group:$1" >/dev/null 2>&1 &
+        QSM_SOCKET=$work/$name.sock "$flow" watch "all:$1" >/dev/null 2>&1 &
         host_pid[watch-$name]=$!
     done
     subscribers_wait "$1" h2 h3 || say "not all have subscribed to $1 groups"
-    run_on h1 timeout 60 "$flow" send "$group:$1" $(($1 * 4)) "$bytes" 2>>"$work/flow.log"
+    run_on h1 timeout 60 "$flow" send "all:$1" $(($1 * 4)) "$bytes" 2>>"$work/flow.log"
     quiet_figures "$groups_quiet" "$1 groups"
     for name in "${hosts[@]}"; do
-        values+=("$(($(counter "$name" group_state_bytes) / $(counter "$name" groups_known)))")
+        values+=("$((($(counter "$name" group_state_bytes) - before[0]) / $1))")
+        before=("${before[@]:1}")
     done
-    figure "memory of a group's state in a qsmd ($1 groups)" B "${values[@]}"
+    # Of a few the rest shows more.
+    (($1 < 1000)) || figure "memory of a group's state in a qsmd ($1 groups)" B "${values[@]}"
     for name in h2 h3; do
         kill "${host_pid[watch-$name]}"
         wait "${host_pid[watch-$name]}" 2>/dev/null
         unset "host_pid[watch-$name]"
     done
-    groups_ask leave "$group" "$1"
+    flow_log
+    hosts_end
 }
 
 # Leaves in at_full and at_half the rate of the slower receiver, or nothing.
 groups_once() { # count
     local half=$((groups_rate / 2))
-    groups_ask join part "$1"
+    groups_ask join part "$1" "${hosts[@]}"
     at_full=$(stream "part:$1" 2 $((groups_rate * groups_seconds)))
     at_half=$(stream "part:$1" 2 $((half * groups_seconds)) "$half")
-    groups_ask leave part "$1"
+    groups_ask leave part "$1" "${hosts[@]}"
 }
 
 measure_groups() {
@@ -136,9 +145,11 @@ measure_groups() {
         figure "$n groups against 1 (full speed)" % ${of_full[$n]:-}
         figure "$n groups against 1 (half speed)" % ${of_half[$n]:-}
     done
+    figure "resident memory of a qsmd (after all of them)" kB \
+        "$(resident h1)" "$(resident h2)" "$(resident h3)"
+    flow_log
+    hosts_end
     for n in 1 "${groups_counts[@]}"; do
         late || groups_quiet_figures "$n"
     done
-    flow_log
-    hosts_end
 }

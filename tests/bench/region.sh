@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154
 
 perturbed_rate=2000   # messages a second: those of 0.5 s fit half of a window
-perturbed_seconds=10  # of each of three streams
+perturbed_seconds=12  # of each of three streams
 large_receivers=192
 large_messages=40000
 

@@ -3,9 +3,11 @@
 # full speed, one on h2 and two on h3, the last one stops reading. What the two others get in the
 # seconds before and after, and how soon the daemon ends the one that stopped, by its policy.
 # Of lib.sh, words.sh and figures.sh: work, host_pid, flow, bytes, repeats.
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154,SC2004
 
 stopped_seconds=3 # before and after
+# Of a client: who reads, but waits for a processor for a while, must not be ended, too.
+stopped_queue="client { queue_bytes = 134217728 queue_messages = 4194304 }"
 
 now_us() {
     say "${EPOCHREALTIME/[.,]/}"
@@ -29,16 +31,31 @@ slow_at() { # host count
     (($(counter "$1" subscriptions_slow) >= $2))
 }
 
-# Adds to kept, rates, ended_ms.
+# What of the rate before the others have after; nothing when one of them was ended, too.
+stopped_kept() { # stop_us
+    local name before after values=()
+    for name in other2 other3; do
+        if [[ -s $work/watch.$name.error ]]; then
+            say "  stopped: $name: $(head -n 1 "$work/watch.$name.error")" >&2
+            return
+        fi
+        before=$(watched_rate "$name" $(($1 - stopped_seconds * 1000000)) "$1")
+        after=$(watched_rate "$name" "$1" $(($1 + stopped_seconds * 1000000)))
+        values+=("$(percent_of "$after" "$before")")
+    done
+    least "${values[@]}"
+}
+
+# Adds to kept, rates, ended_ms, told.
 stopped_once() { # group
-    local name stop_us slow least=''
+    local name stop_us slow
     slow=$(($(counter h3 subscriptions_slow) + 1))
     subscribers_note h2 h3
     watch_start other2 h2 "$1"
     watch_start other3 h3 "$1"
     watch_start stops h3 "$1"
     if ! subscribers_wait 1 h2 || ! subscribers_wait 2 h3; then
-        say "stopped: not all have subscribed"
+        say "  stopped: not all have subscribed"
     fi
     QSM_SOCKET=$work/h1.sock "$flow" send "$1" 1000000000 "$bytes" 2>/dev/null &
     host_pid[send]=$!
@@ -51,17 +68,10 @@ stopped_once() { # group
     while (($(now_us) < stop_us + stopped_seconds * 1000000)); do
         sleep 0.1
     done
+    kept+=("$(stopped_kept "$stop_us")")
+    rates+=("$(watched_rate other2 $((stop_us - stopped_seconds * 1000000)) "$stop_us")")
     kill -CONT "${host_pid[stops]}"
     within 5 gone "${host_pid[stops]}" && told+=("$(head -n 1 "$work/watch.stops.error")")
-    for name in other2 other3; do
-        local before after
-        before=$(watched_rate $name $((stop_us - stopped_seconds * 1000000)) $((stop_us)))
-        after=$(watched_rate $name $((stop_us)) $((stop_us + stopped_seconds * 1000000)))
-        rates+=("$before")
-        least+=" $(percent_of "$after" "$before")"
-    done
-    # shellcheck disable=SC2086 # a list of values
-    kept+=("$(printf '%s\n' $least | sort -n | head -n 1)")
     for name in send other2 other3 stops; do
         kill -KILL "${host_pid[$name]}" 2>/dev/null
         wait "${host_pid[$name]}" 2>/dev/null
@@ -71,7 +81,7 @@ stopped_once() { # group
 
 measure_stopped() {
     local i kept=() rates=() ended_ms=() told=()
-    hosts_begin 3
+    hosts_begin 3 "$stopped_queue"
     for ((i = 1; i <= repeats; i++)); do
         ! late || break
         stopped_once "stopped-$i"

@@ -1,8 +1,12 @@
 # shellcheck shell=bash
 # wanted.sh: at the end of figures.sh, what is wanted of the figures beside what this run has
 # measured, and whether that holds. "-": not measured in this run. Nothing fails for it.
-# Of lib.sh and figures.sh: rows, and the names of the sections' rows.
+# Of the other files: rows, chosen, and what the sections call their rows.
 # shellcheck disable=SC2154
+
+ratio_of() { # number number
+    awk -v a="$1" -v b="$2" 'BEGIN { if (a > 0 && b > 0) printf "%.2f\n", a / b }'
+}
 
 # Those that repair what is lost.
 wanted_peers=(corosync cyclone zmq norm nats redis)
@@ -21,27 +25,20 @@ peer_value() { # column system wire receivers bytes loss rate [p50|p99]
         }' "$rows"
 }
 
+# When sections are chosen, what they do not measure is not asked for.
 wanted_line() { # what measured wanted holds
+    [[ -n $2 || ${chosen:-0} == 0 ]] || return 0
     printf '%-54s %14s  %-26s %s\n' "$1" "${2:--}" "$3" "$4"
     say "wanted: $1,,${2:--},,,,,,,,,,,$3: $4" >>"$rows"
 }
 
-# Whether a number is at least, at most or less than another.
-wanted() { # what measured ">="|"<="|"<" number unit
-    wanted_line "$1" "$2" "$3 $4 $5" "$(awk -v v="${2:--}" -v op="$3" -v w="$4" 'BEGIN {
+# Whether a number is at least, at most, less or more than another.
+wanted() { # what measured ">="|"<="|"<"|">" number unit
+    wanted_line "$1" "$2" "$3 ${4:--}${5:+ $5}" "$(awk -v v="${2:--}" -v op="$3" -v w="$4" 'BEGIN {
         if (v !~ /^[0-9.]+$/ || w !~ /^[0-9.]+$/) { print "-"; exit }
         print (op == ">=" && v + 0 >= w + 0 || op == "<=" && v + 0 <= w + 0 ||
-            op == "<" && v + 0 < w + 0) ? "yes" : "no"
+            op == "<" && v + 0 < w + 0 || op == ">" && v + 0 > w + 0) ? "yes" : "no"
     }')"
-}
-
-# The least of some numbers, or nothing.
-least() { # number…
-    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | head -n 1
-}
-
-greatest() { # number…
-    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | tail -n 1
 }
 
 # The fastest of the peers, with its name in front.
@@ -67,8 +64,8 @@ wanted_peer_rows() {
         for count in 2 8; do
             best=$(best_peer "$wire" "$count")
             wanted "$wire 1 -> $count: ahead of every peer" \
-                "$(peer_value 3 qsm "$wire" "$count" 1000 0 0)" '>=' "${best#* }" \
-                "1/s (${best% *})"
+                "$(peer_value 3 qsm "$wire" "$count" 1000 0 0)" '>' "${best#* }" \
+                "1/s${best:+ (${best% *})}"
         done
     done
     wanted "merged 1 -> 2; 64 bytes" "$(peer_value 3 qsm merged 2 64 0 0)" '>=' 6500000 1/s
@@ -81,10 +78,6 @@ wanted_peer_rows() {
                 "$(peer_value 3 raw-unix merged 2 1000 0 1000 $best)")" '<=' $p times
         p=3
     done
-}
-
-ratio_of() { # number number
-    awk -v a="$1" -v b="$2" 'BEGIN { if (a > 0 && b > 0) printf "%.2f\n", a / b }'
 }
 
 wanted_group_rows() {
@@ -105,6 +98,7 @@ wanted_group_rows() {
     for n in 1 "${groups_counts[@]}" "$idle_groups"; do
         values+=("$(row_value 5 "resident memory of a qsmd ($n groups)")")
     done
+    values+=("$(row_value 5 "resident memory of a qsmd (after all of them)")")
     wanted "resident memory of a qsmd; any number of groups" "$(greatest "${values[@]}")" \
         '<' 65536 kB
     n=$idle_groups

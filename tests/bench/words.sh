@@ -23,6 +23,15 @@ figure() { # what unit value…
     say "$what,$unit,$(median "$@"),,,,,,,," | tee -a "$rows" | show
 }
 
+# The least of some numbers, or nothing.
+least() { # number…
+    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | head -n 1
+}
+
+greatest() { # number…
+    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | tail -n 1
+}
+
 percent_of() { # number number
     awk -v a="$1" -v b="$2" \
         'BEGIN { if (a > 0 && b > 0) printf "%.1f\n", 100 * a / b; else print "-" }'
@@ -70,12 +79,13 @@ hosts_make() { # count
     done
 }
 
-hosts_begin() { # count
+hosts_begin() { # count [line of qsmd's configuration…]
     local name
     hosts_make "$1"
+    shift
     cms_start
     for name in "${hosts[@]}"; do
-        qsmd_start "$name"
+        qsmd_start "$name" "$@"
     done
     for name in "${hosts[@]}"; do
         within 20 admitted "$name" || say "$name was not admitted"
