@@ -41,7 +41,7 @@ fi
     window=4  # seconds between two looks at a ring's counters
     joins=50
     bytes=1000
-    limit=600 # seconds after which nothing more is begun, but the peers
+    limit=900 # seconds after which nothing more is begun, but the peers
 }
 # shellcheck disable=SC2034 # of wanted.sh
 chosen=$#
