@@ -82,7 +82,8 @@ stopped_once() { # group
 measure_stopped() {
     local i kept=() rates=() ended_ms=() told=()
     hosts_begin 3 "$stopped_queue"
-    for ((i = 1; i <= repeats; i++)); do
+    # Twice as often as others: what a stream does from one second to the next differs.
+    for ((i = 1; i <= 2 * repeats; i++)); do
         ! late || break
         stopped_once "stopped-$i"
     done
