@@ -10,9 +10,10 @@
 #                        kills loss perturb large)
 #   make demo            five hosts on this machine, a stream across them
 #   make bench OUT=FILE SECTIONS=…   how fast it is here, alone and beside its peers: tables, as CSV in
-#                        FILE, and a chart of the peers (20 minutes, 15 of them the peers); or some
-#                        of: idle flow calls token join sim peers. For peers SYSTEMS= WIRES=
-#                        RECEIVERS= REPEATS= and more choose (tests/bench/peers.sh)
+#                        FILE, a chart of the peers, and whether what is wanted of it holds (25 minutes,
+#                        15 of them the peers); or some of: idle flow calls token join sim groups
+#                        stopped perturbed large peers (tests/bench/figures.sh). For peers SYSTEMS=
+#                        WIRES= RECEIVERS= REPEATS= and more choose (tests/bench/peers.sh)
 #   make charts          what QSM costs as a region grows, simulated: docs/scaling.md, its charts and
 #                        figures, and a word on each claim (5 minutes of 2 cores)
 #   make install         DESTDIR= PREFIX=/usr/local

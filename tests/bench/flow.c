@@ -9,9 +9,12 @@
  *                                       their latencies from when they were due, a line for each
  *                                       class: microseconds (at most), messages, and how many of
  *                                       them did not come on the heels of the one before
+ *   flow watch GROUP                    receives until killed, and prints every 0.1 s when that is,
+ *                                       in us since 1970, and how many have come by then
  *   flow join GROUP COUNT               joins and leaves COUNT times; a line for each: microseconds
  *                                       from the call to the first view
- * Each ends with 1, and says why, after 60 s without progress.
+ * Each ends with 1, and says why, after 60 s without progress. GROUP:N is N groups, GROUP.0 to
+ * GROUP.N-1, opened in one request; messages go to one after the other, while they take some.
  *   flow live SEED RATE BYTES GROUP…    receives all the groups and sends RATE messages a second to
  *                                       one or another of them, of up to BYTES, some 200 times as
  *                                       long; goes on when the daemon dies and comes back. SIGUSR1:
@@ -30,6 +33,7 @@
 
 #define STUCK_MS 60000
 #define RECONNECT_MS 2000
+#define WATCH_US 100000
 #define LARGE_OF 64u     /* live: one of so many messages is large, */
 #define LARGE_TIMES 200u /* by this factor */
 
@@ -49,12 +53,22 @@ struct histogram {
     uint64_t heads[POWERS * CLASSES]; /* those that waited for nothing but themselves */
 };
 
+/* What comes of a group next, or goes to it. */
+struct place {
+    struct flow *flow; /* not owned */
+    const struct qsm_group *group;
+    uint64_t index;
+    uint64_t number; /* the daemon's, of the last message */
+};
+
 /* One run of the program. */
 struct flow {
     struct qsm *qsm;
-    struct qsm_group *group;
+    struct qsm_group *group;   /* join */
+    struct qsm_group **groups; /* those of GROUP:N */
+    struct place *places;      /* one for each of them */
+    size_t group_count;
     uint64_t count, done;      /* messages, or joins */
-    uint64_t number;           /* recv: the daemon's number of the last message */
     size_t bytes;              /* send: of a message */
     int64_t first_us, last_us; /* recv: when the messages came; join: the call and its view */
     struct histogram latency;  /* recv, as are: */
@@ -128,6 +142,17 @@ static int write_latencies(const struct histogram *h, const char *path)
 
 /* ---- callbacks */
 
+/* Whether it is the next of its group. */
+static bool in_place(struct place *p, const struct qsm_message *m, uint64_t index)
+{
+    if (index != p->index || (p->group && (p->group != m->group || m->number != p->number + 1)))
+        return false;
+    p->group = m->group;
+    p->index += p->flow->group_count;
+    p->number = m->number;
+    return true;
+}
+
 static void on_message(void *ctx, const struct qsm_message *m)
 {
     struct flow *f = ctx;
@@ -137,14 +162,14 @@ static void on_message(void *ctx, const struct qsm_message *m)
         return;
     if (m->bytes >= sizeof(head))
         memcpy(&head, m->data, sizeof(head));
-    if (head.index != f->done || (f->done > 0 && m->number != f->number + 1)) {
+    struct place *p = &f->places[head.index % f->group_count];
+    if (!in_place(p, m, head.index)) {
         fprintf(stderr, "flow: message %llu has index %llu and number %llu, after number %llu\n",
                 (unsigned long long)f->done, (unsigned long long)head.index,
-                (unsigned long long)m->number, (unsigned long long)f->number);
+                (unsigned long long)m->number, (unsigned long long)p->number);
         f->broken = true;
         return;
     }
-    f->number = m->number;
     f->done++;
     if (f->done == 1)
         f->first_us = now_us();
@@ -193,7 +218,8 @@ static void on_opened(void *ctx, struct qsm_group *g, int status, const char *te
 
 static long make(void *ctx, void *buffer, size_t room, size_t *ret_needs)
 {
-    struct flow *f = ctx;
+    struct place *p = ctx;
+    struct flow *f = p->flow;
 
     if (f->done == f->count)
         return -EAGAIN;
@@ -201,7 +227,8 @@ static long make(void *ctx, void *buffer, size_t room, size_t *ret_needs)
         *ret_needs = f->bytes;
         return -ENOBUFS;
     }
-    struct head head = {f->done, 0};
+    struct head head = {p->index, 0};
+    p->index += f->group_count;
     memset(buffer, 'x', f->bytes);
     memcpy(buffer, &head, sizeof(head));
     f->done++;
@@ -210,8 +237,10 @@ static long make(void *ctx, void *buffer, size_t room, size_t *ret_needs)
 
 static int send_all(struct flow *f)
 {
-    int n = qsm_feed(f->qsm, f->group, make, f);
+    int n = 0;
 
+    for (size_t i = 0; i < f->group_count && n >= 0; i++)
+        n = qsm_feed(f->qsm, f->groups[i], make, &f->places[i]);
     while (n >= 0 && f->done < f->count) {
         uint64_t before = f->done;
         n = qsm_wait(f->qsm, STUCK_MS);
@@ -238,7 +267,7 @@ static int send_paced(struct flow *f, char *message, uint64_t rate)
         }
         struct head head = {f->done, due_us};
         memcpy(message, &head, sizeof(head));
-        n = qsm_send(f->qsm, f->group, message, f->bytes);
+        n = qsm_send(f->qsm, f->groups[f->done % f->group_count], message, f->bytes);
         if (n >= 0) {
             f->done++;
             moved_us = now;
@@ -251,7 +280,7 @@ static int send_paced(struct flow *f, char *message, uint64_t rate)
 
 static int run_send(struct flow *f, uint64_t rate)
 {
-    const char *name[] = {qsm_group_name(f->group)};
+    const char *name[] = {qsm_group_name(f->groups[0])};
     char *message = calloc(1, f->bytes);
     int error = message ? 0 : -ENOMEM;
 
@@ -279,6 +308,25 @@ static int run_recv(struct flow *f, const char *file)
            (unsigned long long)f->count, seconds);
     int error = file ? write_latencies(&f->latency, file) : 0;
     return error < 0 ? fail(f, file, error) : 0;
+}
+
+static int run_watch(struct flow *f)
+{
+    int64_t due_us = now_us();
+    int n = 0;
+
+    while (n >= 0 && !f->ended && !f->broken) {
+        if (now_us() >= due_us) {
+            struct timespec t;
+            clock_gettime(CLOCK_REALTIME, &t);
+            printf("%lld %llu\n", (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000,
+                   (unsigned long long)f->done);
+            fflush(stdout);
+            due_us += WATCH_US;
+        }
+        n = qsm_wait(f->qsm, WATCH_US / 1000);
+    }
+    return fail(f, "watch", n < 0 ? n : -EPIPE);
 }
 
 /* Waits until something that a callback notes has happened. */
@@ -431,25 +479,83 @@ static int run_live(int argc, char **argv)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: flow send GROUP COUNT BYTES [RATE] | recv GROUP COUNT [FILE] | "
-                    "join GROUP COUNT | live SEED RATE BYTES GROUP...\n");
+    fprintf(stderr, "usage: flow send GROUP[:N] COUNT BYTES [RATE] | recv GROUP[:N] COUNT [FILE] | "
+                    "watch GROUP[:N] | join GROUP COUNT | live SEED RATE BYTES GROUP...\n");
     return 2;
+}
+
+/* The names of GROUP or GROUP:N, one behind the other; ret_names takes where each begins. */
+static int name_groups(struct flow *f, const char *text, char ***ret_names)
+{
+    const char *colon = strrchr(text, ':');
+    size_t room = strlen(text) + 21, length = colon ? (size_t)(colon - text) : room;
+
+    f->group_count = colon ? strtoul(colon + 1, NULL, 10) : 1;
+    char **names = calloc(f->group_count, sizeof(*names) + room);
+    if (!names || f->group_count == 0) {
+        free(names);
+        return names ? -EINVAL : -ENOMEM;
+    }
+    char *name = (char *)(names + f->group_count);
+    for (size_t i = 0; i < f->group_count; i++, name += room) {
+        names[i] = name;
+        if (colon)
+            snprintf(name, room, "%.*s.%zu", (int)length, text, i);
+        else
+            memcpy(name, text, strlen(text) + 1);
+    }
+    *ret_names = names;
+    return 0;
+}
+
+/* Own echo is of no use to a sender: it opens to send only. */
+static int open_groups(struct flow *f, const char *text, unsigned mode)
+{
+    char **names;
+    int error = name_groups(f, text, &names);
+
+    if (error < 0)
+        return error;
+    f->groups = calloc(f->group_count, sizeof(struct qsm_group *));
+    f->places = calloc(f->group_count, sizeof(*f->places));
+    error = f->groups && f->places ? 0 : -ENOMEM;
+    for (size_t i = 0; i < f->group_count && error == 0; i++)
+        f->places[i] = (struct place){.flow = f, .index = i};
+    if (error == 0)
+        error =
+            qsm_open(f->qsm, (const char *const *)names, f->group_count, mode, STUCK_MS, f->groups);
+    free(names);
+    return error;
 }
 
 static int run(struct flow *f, int argc, char **argv)
 {
-    const char *name = argv[2];
     bool sends = strcmp(argv[1], "send") == 0;
-    int error = 0;
 
     if (strcmp(argv[1], "join") == 0)
-        return run_join(f, name);
-    /* Own echo is of no use to a sender: it opens to send only. */
-    error = qsm_open(f->qsm, &name, 1, sends ? QSM_SEND : QSM_RECV, STUCK_MS, &f->group);
+        return run_join(f, argv[2]);
+    int error = open_groups(f, argv[2], sends ? QSM_SEND : QSM_RECV);
     if (error < 0)
         return fail(f, "open", error);
+    if (strcmp(argv[1], "watch") == 0)
+        return run_watch(f);
     return sends ? run_send(f, argc > 5 ? strtoull(argv[5], NULL, 10) : 0)
                  : run_recv(f, argc > 4 ? argv[4] : NULL);
+}
+
+/* Whether there are as many arguments as the command wants. */
+static bool arguments_good(int argc, char **argv)
+{
+    static const struct {
+        const char *command;
+        int least, most;
+    } commands[] = {{"send", 5, 6}, {"recv", 4, 5}, {"watch", 3, 3}, {"join", 4, 4}};
+
+    for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(argv[1], commands[i].command) == 0)
+            return argc >= commands[i].least && argc <= commands[i].most;
+    }
+    return false;
 }
 
 int main(int argc, char **argv)
@@ -457,18 +563,16 @@ int main(int argc, char **argv)
     struct flow f = {0};
     struct qsm_callbacks callbacks = {
         .ctx = &f, .view = on_view, .end = on_end, .opened = on_opened};
-    bool sends = argc > 1 && strcmp(argv[1], "send") == 0;
-    bool receives = argc > 1 && strcmp(argv[1], "recv") == 0;
 
     if (argc > 5 && strcmp(argv[1], "live") == 0)
         return run_live(argc, argv);
-    if (argc < 4 || argc > 6 || (sends ? argc < 5 : argc > (receives ? 5 : 4)) ||
-        (!sends && !receives && strcmp(argv[1], "join") != 0))
+    if (!arguments_good(argc, argv))
         return usage();
+    bool sends = strcmp(argv[1], "send") == 0;
     /* What comes between joins is of no interest. */
-    if (receives)
+    if (!sends && strcmp(argv[1], "join") != 0)
         callbacks.message = on_message;
-    f.count = strtoull(argv[3], NULL, 10);
+    f.count = argc > 3 ? strtoull(argv[3], NULL, 10) : UINT64_MAX;
     f.bytes = sends ? strtoul(argv[4], NULL, 10) : 0;
     if (sends && (f.bytes < BYTES_MIN || f.bytes > QSM_MESSAGE_MAX))
         return usage();
@@ -477,5 +581,7 @@ int main(int argc, char **argv)
         return fail(&f, "connect", error);
     int status = run(&f, argc, argv);
     qsm_close(f.qsm);
+    free(f.groups);
+    free(f.places);
     return status;
 }
