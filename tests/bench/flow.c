@@ -1,22 +1,22 @@
 /* flow: numbered messages through qsmd, and how fast they went, for the benchmarks. The daemon is
  * that of $QSM_SOCKET.
- *   flow send GROUP COUNT BYTES [RATE]  sends COUNT messages of BYTES, as fast as the daemon takes
+ *   flow send GROUP COUNT BYTES [RATE [GROUPS]]
+ *                                       sends COUNT messages of BYTES, as fast as the daemon takes
  *                                       them or RATE a second (COUNT 0: until killed), and waits
- *                                       until all are stable
- *   flow recv GROUP COUNT [FILE]        receives COUNT messages, which must be complete and in
- *                                       order, and prints how many came in a second, the first one
- *                                       to the last one. When they were sent at a RATE FILE gets
- *                                       their latencies from when they were due, a line for each
- *                                       class: microseconds (at most), messages, and how many of
- *                                       them did not come on the heels of the one before
- *   flow join GROUP COUNT               joins and leaves COUNT times; a line for each: microseconds
- *                                       from the call to the first view
- * Each ends with 1, and says why, after 60 s without progress.
- *   flow live SEED RATE BYTES GROUP…    receives all the groups and sends RATE messages a second to
- *                                       one or another of them, of up to BYTES, some 200 times as
- *                                       long; goes on when the daemon dies and comes back. SIGUSR1:
- *                                       sends no more, and says `flushed` when none is unsettled.
- *                                       Until SIGTERM. */
+ *                                       until all are stable. With GROUPS they go to GROUP.1,
+ *                                       GROUP.2 ... in turn
+ *   flow recv GROUP COUNT [FILE [GROUPS]]
+ *                                       receives COUNT messages, all senders together, which must
+ *                                       be complete and in order of each sender and group, and
+ *                                       prints how many came in a second, the first one to the last
+ *                                       one, and of the second half. When they were sent at a RATE
+ * FILE gets their latencies from when they were due, a line for each class: microseconds (at most),
+ * messages, and how many of them did not come on the heels of the one before flow join GROUP COUNT
+ * joins and leaves COUNT times; a line for each: microseconds from the call to the first view Each
+ * ends with 1, and says why, after 60 s without progress. flow live SEED RATE BYTES GROUP… receives
+ * all the groups and sends RATE messages a second to one or another of them, of up to BYTES, some
+ * 200 times as long; goes on when the daemon dies and comes back. SIGUSR1: sends no more, and says
+ * `flushed` when none is unsettled. Until SIGTERM. */
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -30,6 +30,10 @@
 
 #define STUCK_MS 60000
 #define RECONNECT_MS 2000
+#define GROUPS_MAX 16384u
+#define SENDERS_MAX 8u
+#define UNSETTLED_MAX                                                                              \
+    8192u                /* send to groups in turn: messages that are not stable, twice a window */
 #define LARGE_OF 64u     /* live: one of so many messages is large, */
 #define LARGE_TIMES 200u /* by this factor */
 
@@ -49,14 +53,24 @@ struct histogram {
     uint64_t heads[POWERS * CLASSES]; /* those that waited for nothing but themselves */
 };
 
+/* recv: what came of a sender in a group. */
+struct stream {
+    uint32_t sender; /* 0: none yet */
+    uint64_t next;   /* index of the next message */
+    uint64_t number; /* the daemon's of the last one */
+};
+
 /* One run of the program. */
 struct flow {
     struct qsm *qsm;
-    struct qsm_group *group;
+    struct qsm_group **groups; /* owned, as are streams */
+    struct stream *streams;    /* recv: SENDERS_MAX for each group, which knows its first one */
+    size_t group_count, opened;
     uint64_t count, done;      /* messages, or joins */
-    uint64_t number;           /* recv: the daemon's number of the last message */
+    uint64_t settled;          /* send to groups in turn: stable, or their end is unknown */
     size_t bytes;              /* send: of a message */
     int64_t first_us, last_us; /* recv: when the messages came; join: the call and its view */
+    int64_t half_us;           /* recv: when the first half of them had come */
     struct histogram latency;  /* recv, as are: */
     int64_t came_us, due_us;   /* of the last message */
     uint64_t random;           /* live: of a generator */
@@ -128,26 +142,45 @@ static int write_latencies(const struct histogram *h, const char *path)
 
 /* ---- callbacks */
 
+/* The stream that a message belongs to; NULL: there are too many senders. */
+static struct stream *stream_find(const struct qsm_message *m)
+{
+    struct stream *s = qsm_group_data(m->group);
+
+    for (size_t i = 0; i < SENDERS_MAX; i++) {
+        if (s[i].sender == 0)
+            s[i].sender = m->sender;
+        if (s[i].sender == m->sender)
+            return s + i;
+    }
+    return NULL;
+}
+
 static void on_message(void *ctx, const struct qsm_message *m)
 {
     struct flow *f = ctx;
     struct head head = {UINT64_MAX, 0};
+    struct stream *s = stream_find(m);
 
     if (f->done == f->count || f->broken)
         return;
     if (m->bytes >= sizeof(head))
         memcpy(&head, m->data, sizeof(head));
-    if (head.index != f->done || (f->done > 0 && m->number != f->number + 1)) {
-        fprintf(stderr, "flow: message %llu has index %llu and number %llu, after number %llu\n",
-                (unsigned long long)f->done, (unsigned long long)head.index,
-                (unsigned long long)m->number, (unsigned long long)f->number);
+    if (!s || head.index != s->next || (s->next > 0 && m->number != s->number + 1)) {
+        fprintf(stderr,
+                "flow: message %llu of %s has index %llu and number %llu, after number %llu\n",
+                (unsigned long long)(s ? s->next : 0), m->host, (unsigned long long)head.index,
+                (unsigned long long)m->number, (unsigned long long)(s ? s->number : 0));
         f->broken = true;
         return;
     }
-    f->number = m->number;
+    s->number = m->number;
+    s->next++;
     f->done++;
     if (f->done == 1)
         f->first_us = now_us();
+    if (f->done == f->count / 2)
+        f->half_us = now_us();
     if (f->done == f->count)
         f->last_us = now_us();
     if (head.due_us > 0)
@@ -183,10 +216,58 @@ static void on_opened(void *ctx, struct qsm_group *g, int status, const char *te
     struct flow *f = ctx;
 
     (void)g;
+    f->opened++;
     if (status < 0) {
         fprintf(stderr, "flow: open: %s\n", *text ? text : strerror(-status));
         f->broken = true;
     }
+}
+
+static void on_complete(void *ctx, struct qsm_group *g, uint64_t token, int status,
+                        const char *reason)
+{
+    struct flow *f = ctx;
+
+    (void)g;
+    (void)token;
+    f->settled++;
+    if (status < 0 && !f->broken) {
+        fprintf(stderr, "flow: %s\n", reason);
+        f->broken = true;
+    }
+}
+
+/* ---- groups */
+
+/* Opens GROUP, or GROUP.1, GROUP.2 and so on. Streams are known before the first message comes. */
+static int open_groups(struct flow *f, const char *name, size_t groups, unsigned mode)
+{
+    size_t room = strlen(name) + 24;
+    char *text = calloc(groups + 1, room);
+    const char **names = calloc(groups + 1, sizeof(*names));
+    int n = 0;
+
+    f->group_count = groups > 0 ? groups : 1;
+    f->groups = calloc(f->group_count, sizeof(struct qsm_group *));
+    f->streams = calloc(f->group_count * SENDERS_MAX, sizeof(*f->streams));
+    if (!text || !names || !f->groups || !f->streams)
+        n = -ENOMEM;
+    for (size_t i = 0; n == 0 && i < f->group_count; i++) {
+        names[i] = text + i * room;
+        snprintf(text + i * room, room, groups > 0 ? "%s.%zu" : "%s", name, i + 1);
+    }
+    if (n == 0)
+        n = qsm_open_start(f->qsm, names, f->group_count, mode, f->groups);
+    for (size_t i = 0; n == 0 && i < f->group_count; i++)
+        qsm_group_set_data(f->groups[i], f->streams + i * SENDERS_MAX);
+    while (n >= 0 && f->opened < f->group_count && !f->broken) {
+        n = qsm_wait(f->qsm, STUCK_MS);
+        if (n == 0)
+            n = -ETIMEDOUT;
+    }
+    free(text);
+    free(names);
+    return n < 0 ? n : f->broken ? -EPIPE : 0;
 }
 
 /* ---- send */
@@ -210,7 +291,7 @@ static long make(void *ctx, void *buffer, size_t room, size_t *ret_needs)
 
 static int send_all(struct flow *f)
 {
-    int n = qsm_feed(f->qsm, f->group, make, f);
+    int n = qsm_feed(f->qsm, f->groups[0], make, f);
 
     while (n >= 0 && f->done < f->count) {
         uint64_t before = f->done;
@@ -219,6 +300,33 @@ static int send_all(struct flow *f)
             n = -ETIMEDOUT;
     }
     return n < 0 ? n : 0;
+}
+
+/* The next message, to the next group. What has no time at which it is due tells its end. */
+static int send_next(struct flow *f, char *message, int64_t due_us)
+{
+    struct head head = {f->done / f->group_count, due_us};
+    struct qsm_group *g = f->groups[f->done % f->group_count];
+
+    memcpy(message, &head, sizeof(head));
+    int n = due_us > 0 ? qsm_send(f->qsm, g, message, f->bytes)
+                       : qsm_send_complete(f->qsm, g, message, f->bytes, f->done);
+    f->done += n >= 0;
+    return n;
+}
+
+/* A queue for each of thousands of groups would be filled: what is unsettled is bounded instead. */
+static int send_in_turn(struct flow *f, char *message)
+{
+    int n = 0;
+
+    while (n >= 0 && f->settled < f->count && !f->broken) {
+        while (n >= 0 && f->done < f->count && f->done - f->settled < UNSETTLED_MAX)
+            n = send_next(f, message, 0);
+        if (n == -EAGAIN || n >= 0)
+            n = qsm_wait(f->qsm, STUCK_MS) > 0 ? 0 : -ETIMEDOUT;
+    }
+    return f->broken ? -EIO : n;
 }
 
 /* Message i is due i / rate seconds after the first. */
@@ -236,30 +344,27 @@ static int send_paced(struct flow *f, char *message, uint64_t rate)
             n = qsm_wait(f->qsm, (int)((due_us - now) / 1000));
             continue;
         }
-        struct head head = {f->done, due_us};
-        memcpy(message, &head, sizeof(head));
-        n = qsm_send(f->qsm, f->group, message, f->bytes);
-        if (n >= 0) {
-            f->done++;
+        n = send_next(f, message, due_us);
+        if (n >= 0)
             moved_us = now;
-        } else if (n == -EAGAIN && now - moved_us < STUCK_MS * 1000LL) {
+        else if (n == -EAGAIN && now - moved_us < STUCK_MS * 1000LL)
             n = qsm_wait(f->qsm, 100);
-        }
     }
     return n < 0 ? n : 0;
 }
 
-static int run_send(struct flow *f, uint64_t rate)
+static int run_send(struct flow *f, const char *name, uint64_t rate, bool in_turn)
 {
-    const char *name[] = {qsm_group_name(f->group)};
     char *message = calloc(1, f->bytes);
     int error = message ? 0 : -ENOMEM;
 
-    if (error == 0)
-        error = rate > 0 ? send_paced(f, message, rate) : send_all(f);
+    if (error == 0 && rate > 0)
+        error = send_paced(f, message, rate);
+    else if (error == 0)
+        error = in_turn ? send_in_turn(f, message) : send_all(f);
     free(message);
     if (error < 0)
-        return fail(f, name[0], error);
+        return fail(f, name, error);
     error = qsm_flush(f->qsm, STUCK_MS);
     return error < 0 ? fail(f, "flush", error) : 0;
 }
@@ -275,8 +380,10 @@ static int run_recv(struct flow *f, const char *file)
     if (f->done < f->count)
         return fail(f, "recv", n < 0 ? n : f->ended || f->broken ? -EPIPE : -ETIMEDOUT);
     double seconds = (double)(f->last_us - f->first_us) / 1e6;
-    printf("%.0f messages/s: %llu in %.3f s\n", seconds > 0 ? (double)(f->count - 1) / seconds : 0,
-           (unsigned long long)f->count, seconds);
+    double later = f->half_us > 0 ? (double)(f->last_us - f->half_us) / 1e6 : 0;
+    printf("%.0f messages/s: %llu in %.3f s, the second half %.0f messages/s\n",
+           seconds > 0 ? (double)(f->count - 1) / seconds : 0, (unsigned long long)f->count,
+           seconds, later > 0 ? (double)(f->count - f->count / 2) / later : 0);
     int error = file ? write_latencies(&f->latency, file) : 0;
     return error < 0 ? fail(f, file, error) : 0;
 }
@@ -295,12 +402,13 @@ static int wait_until(struct flow *f, const bool *happened)
 
 static int run_join(struct flow *f, const char *name)
 {
+    struct qsm_group *group = NULL;
     int error = 0;
 
     for (; error == 0 && f->done < f->count; f->done++) {
         f->in_view = f->ended = false;
         f->first_us = now_us();
-        error = qsm_open_start(f->qsm, &name, 1, QSM_RECV, &f->group);
+        error = qsm_open_start(f->qsm, &name, 1, QSM_RECV, &group);
         if (error == 0)
             error = wait_until(f, &f->in_view);
         if (error < 0)
@@ -308,7 +416,7 @@ static int run_join(struct flow *f, const char *name)
         printf("%lld\n", (long long)(f->last_us - f->first_us));
         /* The CMS batches: calls must not fall in step with it. */
         usleep((useconds_t)(f->done * 7919 % 50) * 1000);
-        error = qsm_leave(f->qsm, f->group, QSM_RECV);
+        error = qsm_leave(f->qsm, group, QSM_RECV);
         if (error == 0)
             error = wait_until(f, &f->ended);
         usleep((useconds_t)(f->done * 104729 % 50) * 1000);
@@ -431,8 +539,9 @@ static int run_live(int argc, char **argv)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: flow send GROUP COUNT BYTES [RATE] | recv GROUP COUNT [FILE] | "
-                    "join GROUP COUNT | live SEED RATE BYTES GROUP...\n");
+    fprintf(stderr, "usage: flow send GROUP COUNT BYTES [RATE [GROUPS]] | "
+                    "recv GROUP COUNT [FILE [GROUPS]] | join GROUP COUNT | "
+                    "live SEED RATE BYTES GROUP...\n");
     return 2;
 }
 
@@ -440,15 +549,18 @@ static int run(struct flow *f, int argc, char **argv)
 {
     const char *name = argv[2];
     bool sends = strcmp(argv[1], "send") == 0;
-    int error = 0;
+    int last = sends ? 6 : 5; /* the argument GROUPS */
 
     if (strcmp(argv[1], "join") == 0)
         return run_join(f, name);
+    size_t groups = argc > last ? strtoul(argv[last], NULL, 10) : 0;
+    if (groups > GROUPS_MAX)
+        return usage();
     /* Own echo is of no use to a sender: it opens to send only. */
-    error = qsm_open(f->qsm, &name, 1, sends ? QSM_SEND : QSM_RECV, STUCK_MS, &f->group);
+    int error = open_groups(f, name, groups, sends ? QSM_SEND : QSM_RECV);
     if (error < 0)
         return fail(f, "open", error);
-    return sends ? run_send(f, argc > 5 ? strtoull(argv[5], NULL, 10) : 0)
+    return sends ? run_send(f, name, argc > 5 ? strtoull(argv[5], NULL, 10) : 0, groups > 0)
                  : run_recv(f, argc > 4 ? argv[4] : NULL);
 }
 
@@ -456,14 +568,14 @@ int main(int argc, char **argv)
 {
     struct flow f = {0};
     struct qsm_callbacks callbacks = {
-        .ctx = &f, .view = on_view, .end = on_end, .opened = on_opened};
+        .ctx = &f, .view = on_view, .end = on_end, .opened = on_opened, .complete = on_complete};
     bool sends = argc > 1 && strcmp(argv[1], "send") == 0;
     bool receives = argc > 1 && strcmp(argv[1], "recv") == 0;
+    int least = sends ? 5 : 4, most = sends ? 7 : receives ? 6 : 4;
 
     if (argc > 5 && strcmp(argv[1], "live") == 0)
         return run_live(argc, argv);
-    if (argc < 4 || argc > 6 || (sends ? argc < 5 : argc > (receives ? 5 : 4)) ||
-        (!sends && !receives && strcmp(argv[1], "join") != 0))
+    if (argc < least || argc > most || (!sends && !receives && strcmp(argv[1], "join") != 0))
         return usage();
     /* What comes between joins is of no interest. */
     if (receives)
@@ -477,5 +589,7 @@ int main(int argc, char **argv)
         return fail(&f, "connect", error);
     int status = run(&f, argc, argv);
     qsm_close(f.qsm);
+    free(f.groups);
+    free(f.streams);
     return status;
 }
