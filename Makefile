@@ -16,6 +16,10 @@
 #                        WIRES= RECEIVERS= REPEATS= and more choose (tests/bench/peers.sh)
 #   make charts          what QSM costs as a region grows, simulated: docs/scaling.md, its charts and
 #                        figures, and a word on each claim (5 minutes of 2 cores)
+#   make experiments     the paper's evaluation on real daemons: docs/experiments.md, its tables and
+#                        charts (25 minutes of 2 cores); EXPERIMENTS= for some of: nodes rate tokens
+#                        ranges replicas perturbed groups; NODES= REPEATS= and more choose
+#                        (tests/experiments/lib.sh)
 #   make install         DESTDIR= PREFIX=/usr/local
 #   make deps            the Debian packages that are missing
 #
@@ -127,7 +131,7 @@ PEERS := $(foreach p,corosync cyclone nats norm redis zmq,$(if $(call lacks,$p),
 
 all: $(QSMD) $(CMSD) $(CTL) $(LIB)
 tests: $(SIM) $(CHECKER) $(UNIT) $(SCENARIO) $(FIGURES) $(HELPERS) $(PRELOADS) $(BENCH) $(BESIDE)
-.PHONY: all tests test test-run system-long demo demo-run bench charts charts-run unit scenario sim sim-long mutants tidy asan install deps clean
+.PHONY: all tests test test-run system-long demo demo-run bench charts charts-run experiments experiments-run unit scenario sim sim-long mutants tidy asan install deps clean
 .DELETE_ON_ERROR:
 
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
@@ -277,6 +281,12 @@ charts:
 	@$(MAKE) --no-print-directory charts-run
 charts-run: $(FIGURES)
 	BUILD=$(BUILD) tests/charts/charts.sh all
+
+experiments:
+	@packaging/deps.sh gnuplot-nox
+	@$(MAKE) --no-print-directory experiments-run
+experiments-run: all $(BENCH)
+	BUILD=$(BUILD) tests/experiments/run.sh $(EXPERIMENTS)
 
 deps:
 	@packaging/deps.sh

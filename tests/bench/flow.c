@@ -3,12 +3,13 @@
  *   flow send GROUP COUNT BYTES [RATE]  sends COUNT messages of BYTES, as fast as the daemon takes
  *                                       them or RATE a second (COUNT 0: until killed), and waits
  *                                       until all are stable
- *   flow recv GROUP COUNT [FILE]        receives COUNT messages, which must be complete and in
- *                                       order, and prints how many came in a second, the first one
- *                                       to the last one. When they were sent at a RATE FILE gets
- *                                       their latencies from when they were due, a line for each
- *                                       class: microseconds (at most), messages, and how many of
- *                                       them did not come on the heels of the one before
+ *   flow recv GROUP COUNT [FILE]        receives COUNT messages, all senders together, which must
+ *                                       be complete and in order of each, and prints how many came
+ *                                       in a second, the first one to the last one, and of the
+ *                                       second half. When they were sent at a RATE FILE gets their
+ *                                       latencies from when they were due, a line for each class:
+ *                                       microseconds (at most), messages, and how many of them did
+ *                                       not come on the heels of the one before
  *   flow watch GROUP                    receives until killed, and prints every 0.1 s when that is,
  *                                       in us since 1970, and how many have come by then
  *   flow join GROUP COUNT               joins and leaves COUNT times; a line for each: microseconds
@@ -34,6 +35,7 @@
 #define STUCK_MS 60000
 #define RECONNECT_MS 2000
 #define WATCH_US 100000
+#define SENDERS_MAX 8u   /* of what one receives */
 #define LARGE_OF 64u     /* live: one of so many messages is large, */
 #define LARGE_TIMES 200u /* by this factor */
 
@@ -53,12 +55,13 @@ struct histogram {
     uint64_t heads[POWERS * CLASSES]; /* those that waited for nothing but themselves */
 };
 
-/* What comes of a group next, or goes to it. */
+/* What goes to a group next, or comes of a sender in it. */
 struct place {
     struct flow *flow; /* not owned */
     const struct qsm_group *group;
     uint64_t index;
     uint64_t number; /* the daemon's, of the last message */
+    uint32_t sender; /* 0: none yet */
 };
 
 /* One run of the program. */
@@ -66,11 +69,12 @@ struct flow {
     struct qsm *qsm;
     struct qsm_group *group;   /* join */
     struct qsm_group **groups; /* those of GROUP:N */
-    struct place *places;      /* one for each of them */
+    struct place *places;      /* SENDERS_MAX for each of them */
     size_t group_count;
     uint64_t count, done;      /* messages, or joins */
     size_t bytes;              /* send: of a message */
     int64_t first_us, last_us; /* recv: when the messages came; join: the call and its view */
+    int64_t half_us;           /* recv: when the first half of them had come */
     struct histogram latency;  /* recv, as are: */
     int64_t came_us, due_us;   /* of the last message */
     uint64_t random;           /* live: of a generator */
@@ -142,7 +146,21 @@ static int write_latencies(const struct histogram *h, const char *path)
 
 /* ---- callbacks */
 
-/* Whether it is the next of its group. */
+/* The place of a message's sender in its group; NULL: there are too many senders. */
+static struct place *place_of(struct flow *f, const struct qsm_message *m, uint64_t index)
+{
+    struct place *p = &f->places[index % f->group_count * SENDERS_MAX];
+
+    for (size_t i = 0; i < SENDERS_MAX; i++) {
+        if (p[i].sender == 0)
+            p[i].sender = m->sender;
+        if (p[i].sender == m->sender)
+            return p + i;
+    }
+    return NULL;
+}
+
+/* Whether it is the next one there. */
 static bool in_place(struct place *p, const struct qsm_message *m, uint64_t index)
 {
     if (index != p->index || (p->group && (p->group != m->group || m->number != p->number + 1)))
@@ -162,17 +180,20 @@ static void on_message(void *ctx, const struct qsm_message *m)
         return;
     if (m->bytes >= sizeof(head))
         memcpy(&head, m->data, sizeof(head));
-    struct place *p = &f->places[head.index % f->group_count];
-    if (!in_place(p, m, head.index)) {
-        fprintf(stderr, "flow: message %llu has index %llu and number %llu, after number %llu\n",
-                (unsigned long long)f->done, (unsigned long long)head.index,
-                (unsigned long long)m->number, (unsigned long long)p->number);
+    struct place *p = place_of(f, m, head.index);
+    if (!p || !in_place(p, m, head.index)) {
+        fprintf(stderr,
+                "flow: message %llu, of %s, has index %llu and number %llu, after number %llu\n",
+                (unsigned long long)f->done, m->host, (unsigned long long)head.index,
+                (unsigned long long)m->number, (unsigned long long)(p ? p->number : 0));
         f->broken = true;
         return;
     }
     f->done++;
     if (f->done == 1)
         f->first_us = now_us();
+    if (f->done == f->count / 2)
+        f->half_us = now_us();
     if (f->done == f->count)
         f->last_us = now_us();
     if (head.due_us > 0)
@@ -240,7 +261,7 @@ static int send_all(struct flow *f)
     int n = 0;
 
     for (size_t i = 0; i < f->group_count && n >= 0; i++)
-        n = qsm_feed(f->qsm, f->groups[i], make, &f->places[i]);
+        n = qsm_feed(f->qsm, f->groups[i], make, &f->places[i * SENDERS_MAX]);
     while (n >= 0 && f->done < f->count) {
         uint64_t before = f->done;
         n = qsm_wait(f->qsm, STUCK_MS);
@@ -304,8 +325,10 @@ static int run_recv(struct flow *f, const char *file)
     if (f->done < f->count)
         return fail(f, "recv", n < 0 ? n : f->ended || f->broken ? -EPIPE : -ETIMEDOUT);
     double seconds = (double)(f->last_us - f->first_us) / 1e6;
-    printf("%.0f messages/s: %llu in %.3f s\n", seconds > 0 ? (double)(f->count - 1) / seconds : 0,
-           (unsigned long long)f->count, seconds);
+    double later = f->half_us > 0 ? (double)(f->last_us - f->half_us) / 1e6 : 0;
+    printf("%.0f messages/s: %llu in %.3f s, the second half %.0f messages/s\n",
+           seconds > 0 ? (double)(f->count - 1) / seconds : 0, (unsigned long long)f->count,
+           seconds, later > 0 ? (double)(f->count - f->count / 2) / later : 0);
     int error = file ? write_latencies(&f->latency, file) : 0;
     return error < 0 ? fail(f, file, error) : 0;
 }
@@ -517,10 +540,10 @@ static int open_groups(struct flow *f, const char *text, unsigned mode)
     if (error < 0)
         return error;
     f->groups = calloc(f->group_count, sizeof(struct qsm_group *));
-    f->places = calloc(f->group_count, sizeof(*f->places));
+    f->places = calloc(f->group_count * SENDERS_MAX, sizeof(*f->places));
     error = f->groups && f->places ? 0 : -ENOMEM;
-    for (size_t i = 0; i < f->group_count && error == 0; i++)
-        f->places[i] = (struct place){.flow = f, .index = i};
+    for (size_t i = 0; i < f->group_count * SENDERS_MAX && error == 0; i++)
+        f->places[i] = (struct place){.flow = f, .index = i / SENDERS_MAX};
     if (error == 0)
         error =
             qsm_open(f->qsm, (const char *const *)names, f->group_count, mode, STUCK_MS, f->groups);

@@ -9,6 +9,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/region.sh"
+. "$(dirname "$0")/perturb.sh"
 system_enter "$@"
 if [[ $net == lo ]]; then
     say "FAIL region perturbed: namespaces are forbidden here"
@@ -18,32 +19,6 @@ fi
 rate=${RATE:-500}
 count=$((rate * ${DURATION:-25}))
 victim=r4
-
-sleep_half_a_second() {
-    while sleep 4.5; do
-        kill -STOP "${pid[$victim]}"
-        sleep 0.5
-        kill -CONT "${pid[$victim]}"
-    done
-}
-
-# One nft for all the time: it takes longer to start than the rule is to stand.
-drop_ten_milliseconds() {
-    while sleep 0.99; do
-        say "add rule inet deaf in iifname eth0 counter name dropped drop"
-        sleep 0.01
-        say "flush chain inet deaf in"
-    done | in_host "$victim" nft -i >/dev/null
-}
-
-deaf_table() {
-    in_host "$victim" nft -f - <<-END
-	table inet deaf {
-	counter dropped { }
-	chain in { type filter hook input priority 0; }
-	}
-	END
-}
 
 # The receivers that nobody perturbs, and their files of latencies.
 others() {
