@@ -163,7 +163,7 @@ void event_writable(struct qsm *q)
         if (!g->granted)
             continue;
         if (g->grant < g->starved_cost) {
-            need_grant(q, g, g->starved_cost);
+            (void)need_grant(q, g, g->starved_cost);
             continue;
         }
         g->starved = false;
@@ -405,6 +405,7 @@ static int on_grant(struct qsm *q, const Qsm__ToClient *m)
     if (g->grant >= g->needed)
         g->needed = 0;
     q->look_at_starved = true;
+    feed_look(q, g);
     return 0;
 }
 
@@ -415,8 +416,10 @@ static int on_revoke(struct qsm *q, const Qsm__ToClient *m)
     Qsm__Returned returned = QSM__RETURNED__INIT;
     Qsm__ToDaemon message = QSM__TO_DAEMON__INIT;
 
-    if (g)
+    if (g) {
         g->grant = g->needed = 0;
+        feed_look(q, g);
+    }
     q->look_at_starved = true;
     returned.id = m->revoke->id;
     returned.serial = m->revoke->serial;

@@ -263,6 +263,7 @@ void session_disconnect(struct session *s, struct client *c, uint64_t now_us)
     s->client_count--;
     out_done(c);
     free(c->names_told);
+    free(c->pages);
     free(c);
     session_work(s);
 }
@@ -487,10 +488,11 @@ uint64_t session_deadline(const struct session *s)
 /* The client did not read for too long: subscriptions with something in its output end. */
 static void client_age(struct client *c)
 {
-    struct use *u, *next;
+    struct use *u;
+    uint32_t id = 0;
 
     c->aged = true;
-    HASH_ITER (hh, c->by_id, u, next) {
+    while ((u = use_from(c, &id))) {
         if (u->recv && u->viewed && !u->latest && u->last_out > c->out.written_total)
             subscription_end(u, END_SLOW, false);
     }

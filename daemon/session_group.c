@@ -40,6 +40,7 @@ uint64_t locals_bytes(const struct session *s)
 {
     const struct local *l, *next;
     const struct use *u;
+    const struct client *c;
     uint64_t bytes = s->handle_room * sizeof(s->by_handle[0]) + HASH_OVERHEAD(hh, s->by_name);
 
     HASH_ITER (hh, s->by_name, l, next) {
@@ -47,6 +48,11 @@ uint64_t locals_bytes(const struct session *s)
                  l->run_room * sizeof(l->runs[0]);
         TAILQ_FOREACH (u, &l->uses, of_local)
             bytes += sizeof(*u) + u->queue_room * sizeof(u->queue[0]);
+    }
+    TAILQ_FOREACH (c, &s->clients, all) {
+        bytes += c->page_count * sizeof(c->pages[0]);
+        for (uint32_t i = 0; i < c->page_count; i++)
+            bytes += c->pages[i] ? sizeof(*c->pages[i]) : 0;
     }
     return bytes - HASH_COUNT(s->by_name) * sizeof(UT_hash_handle); /* which are in the locals */
 }

@@ -42,6 +42,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define SCRATCH_ARENA_MAX (64u << 20)
 #define RECEIVE_QUANTUM_BYTES (1u << 20)
 #define IDS_MAX (1u << 20)   /* ids that clients give to groups */
+#define PAGE_IDS 64u
 #define POSITIONS_MAX 4096u  /* senders remembered per group */
 #define NAMES_TOLD_MAX 8192u /* hosts remembered per client as told */
 #define NO_HANDLE UINT32_MAX
@@ -164,8 +165,7 @@ struct use {
     struct local *local;   /* not owned */
     uint64_t conn;         /* number of the connection, for the trace */
     uint32_t id;           /* the client's */
-    bool listed;           /* in by_id of the client */
-    UT_hash_handle hh;
+    bool listed;           /* in the pages of the client */
     TAILQ_ENTRY(use) of_local, sub, ready, dirty, sending, wanting, large_entry, late_entry;
 
     struct late *late; /* what a subscription with policy latest keeps aside; NULL: nothing */
@@ -197,6 +197,13 @@ struct use {
     uint64_t base; /* what the client calls its first message is base + 1 */
 };
 TAILQ_HEAD(use_list, use);
+
+/* The uses with PAGE_IDS ids in a row. Ids are dense as a rule; who spreads them pays a page for
+ * each. */
+struct use_page {
+    uint32_t used;
+    struct use *use[PAGE_IDS];
+};
 
 /* Somebody waits for a mode of a group to come, or for the membership to go. */
 enum wait_kind { WAIT_RECV, WAIT_SEND, WAIT_GONE };
@@ -304,9 +311,8 @@ struct client {
     bool is_waiting; /* output waits */
     bool aged;       /* its oldest output is older than the cap */
     uint64_t frames;
-    struct use *by_id;
-    struct use *last; /* looked up last */
-    uint32_t use_count;
+    struct use_page **pages; /* uses by the client's id; NULL: none there */
+    uint32_t page_count, use_count;
     struct output out;
     struct batch batch;
     struct use_list dirty; /* uses with a completion or a grant to tell */
@@ -386,7 +392,13 @@ int request_close(struct client *c, const Qsm__CloseGroups *m);
 int request_hold(struct client *c, const Qsm__Hold *m);
 /* Ends the waiters of l of one kind; error 0: what they wait for came. */
 void waiters_end(struct local *l, enum wait_kind kind, int error, const char *text);
-struct use *use_find(struct client *c, uint32_t id); /* NULL: none */
+static inline struct use *use_find(const struct client *c, uint32_t id) /* NULL: none */
+{
+    const struct use_page *p = id / PAGE_IDS < c->page_count ? c->pages[id / PAGE_IDS] : NULL;
+    return p ? p->use[id % PAGE_IDS] : NULL;
+}
+/* The first of the client's uses with an id from *id on, which becomes the one to go on with. */
+struct use *use_from(const struct client *c, uint32_t *id);
 /* Frees u once it is closed and nothing of it is left. */
 void use_release(struct session *s, struct use *u);
 /* The connection is gone: ends all that it has to do with groups, telling nobody. */
