@@ -105,8 +105,8 @@ struct qsm_group {
     bool granted;   /* the daemon has opened it for sending */
     bool leaving;   /* freed when `end` came and the daemon has answered */
     bool starved;   /* qsm_send said -EAGAIN */
-    bool feeding;         /* has a feed that is not dry */
-    bool feed_listed;     /* pull_feeds is to look at it: it may have a grant, or has to ask for one */
+    bool feeding;   /* has a feed that is not dry */
+    bool feed_listed; /* pull_feeds is to look at it: it may have a grant, or has to ask for one */
     unsigned closes;      /* requests to close that are not answered */
     unsigned send_closes; /* of them, to send: until then all word is of the earlier opening */
     size_t starved_cost;  /* of the message that was refused; 0: any will do */

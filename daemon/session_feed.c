@@ -27,11 +27,15 @@ static void completion_tell(struct use *u, uint64_t up_to, const char *lost)
     if (up_to <= u->told || (!u->send && !u->refused))
         return;
     u->told = up_to;
+    if (!lost) {
+        out_pair(u->client, QSM__TO_CLIENT__WHAT_COMPLETION, u->id, up_to - u->base);
+        return;
+    }
     Qsm__Completion done = QSM__COMPLETION__INIT;
     done.id = u->id;
     done.k = up_to - u->base;
-    done.lost = lost != NULL;
-    done.reason = (char *)(uintptr_t)(lost ? lost : "");
+    done.lost = true;
+    done.reason = (char *)(uintptr_t)lost;
     Qsm__ToClient m = QSM__TO_CLIENT__INIT;
     m.what_case = QSM__TO_CLIENT__WHAT_COMPLETION;
     m.completion = &done;
@@ -44,17 +48,12 @@ static void grant_tell(struct use *u)
     grant_revoke_tell(u);
     if (u->untold == 0 && !u->grant_now)
         return;
-    Qsm__Grant g = QSM__GRANT__INIT;
-    g.id = u->id;
-    g.bytes = u->untold;
+    uint64_t bytes = u->untold;
     u->untold = 0;
     u->grant_now = false;
     if (u->credit >= u->need) /* not before it is told: until then it may be taken back */
         u->need = 0;
-    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
-    m.what_case = QSM__TO_CLIENT__WHAT_GRANT;
-    m.grant = &g;
-    out_control(u->client, &m);
+    out_pair(u->client, QSM__TO_CLIENT__WHAT_GRANT, u->id, bytes);
 }
 
 void feed_tell(struct client *c)

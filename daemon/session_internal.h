@@ -491,6 +491,8 @@ void feed_done(struct session *s, struct use *u);
 
 /* ---- session_out.c */
 void out_control(struct client *c, const Qsm__ToClient *m);
+/* The same of a message of two numbers, for less. */
+void out_pair(struct client *c, Qsm__ToClient__WhatCase what, uint32_t id, uint64_t value);
 /* Queues a message; false: a cap of the client is reached. */
 bool out_message(struct client *c, struct use *u, const struct delivery *d);
 bool out_room(const struct client *c, uint64_t bytes, uint32_t messages);
