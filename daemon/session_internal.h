@@ -158,43 +158,47 @@ struct run {
     uint64_t first, count;
 };
 
+/* What a connection sends to a group. */
+struct outbox {
+    TAILQ_ENTRY(use) ready, dirty, sending, wanting, large_entry;
+    bool is_ready, is_dirty, wants, is_large; /* on the lists */
+    bool grant_now;                           /* opened: a grant is due, whatever it comes to */
+    bool revoke_now;                          /* the Revoke is not told yet */
+    struct queued *queue;                     /* ring, a power of two */
+    uint32_t queue_first, queue_count, queue_room;
+    uint64_t credit;     /* bytes that the client may still send */
+    uint64_t untold;     /* of them, those that it does not know of yet */
+    uint64_t queue_cost; /* bytes that the queue counts */
+    uint64_t leaving;    /* the same of the message that the core has in hand */
+    uint64_t limit;      /* credit and queue are renewed up to this: the share and extra */
+    uint64_t counted[GRANT_KINDS];            /* in the purses */
+    uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
+    uint64_t base;   /* what the client calls its first message is base + 1 */
+    uint64_t old;    /* bytes of a revoked grant that it may still use, until it answers */
+    uint64_t revoke; /* serial of the Revoke that is not answered; 0: none */
+    uint64_t extra;
+    uint64_t need;     /* the client waits to send a message that counts so much; 0: none */
+    uint64_t large_us; /* when it was last granted beyond its limit */
+};
+
 /* What one connection has to do with one group. It outlives the connection, or its own closing,
  * until all that was accepted is settled. */
 struct use {
     struct client *client; /* not owned; NULL: gone */
     struct local *local;   /* not owned */
-    uint64_t conn;         /* number of the connection, for the trace */
+    struct outbox *outbox; /* owned; NULL: it was never opened to send */
     uint32_t id;           /* the client's */
     bool listed;           /* in the pages of the client */
-    TAILQ_ENTRY(use) of_local, sub, ready, dirty, sending, wanting, large_entry, late_entry;
-
-    struct late *late; /* what a subscription with policy latest keeps aside; NULL: nothing */
+    bool send, refused;    /* refused: what is submitted is lost at once */
     bool latest;
     bool recv, viewed, no_echo; /* viewed: the subscription has begun */
     bool rejoining;             /* the next view begins it again, after an expulsion */
-    uint64_t start_serial;      /* deliveries of the group before the subscription began */
-    uint64_t last_out;          /* byte of the client's output after its last message */
-
-    bool send, refused;      /* refused: what is submitted is lost at once */
-    bool is_ready, is_dirty; /* on the lists */
-    bool grant_now;          /* opened: a grant is due, whatever it comes to */
-    struct queued *queue;    /* ring, a power of two */
-    uint32_t queue_first, queue_count, queue_room;
-    uint64_t credit;     /* bytes that the client may still send */
-    uint64_t untold;     /* of them, those that it does not know of yet */
-    uint64_t old;        /* bytes of a revoked grant that it may still use, until it answers */
-    uint64_t revoke;     /* serial of the Revoke that is not answered; 0: none */
-    uint64_t queue_cost; /* bytes that the queue counts */
-    uint64_t leaving;    /* the same of the message that the core has in hand */
-    uint64_t limit;      /* credit and queue are renewed up to this: the share and extra */
-    uint64_t extra;
-    uint64_t need; /* the client waits to send a message that counts so much; 0: none */
-    uint64_t counted[GRANT_KINDS];            /* in the purses */
-    uint64_t large_us;                        /* when it was last granted beyond its limit */
-    bool revoke_now;                          /* the Revoke is not told yet */
-    bool wants, is_large;                     /* on the lists */
-    uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
-    uint64_t base; /* what the client calls its first message is base + 1 */
+    TAILQ_ENTRY(use) sub;
+    uint64_t last_out;     /* byte of the client's output after its last message */
+    uint64_t start_serial; /* deliveries of the group before the subscription began */
+    uint64_t conn;         /* number of the connection, for the trace */
+    struct late *late;     /* what a subscription with policy latest keeps aside; NULL: nothing */
+    TAILQ_ENTRY(use) of_local, late_entry;
 };
 TAILQ_HEAD(use_list, use);
 
@@ -227,33 +231,34 @@ enum linger { LINGER_NONE, LINGER_ON, LINGER_OVER };
 
 /* A group that this host's clients use, or that the node still leaves. */
 struct local {
-    UT_hash_handle hh;
-    char *name;
-    uint32_t handle; /* the node's; NO_HANDLE: not open */
-    unsigned open;   /* modes asked of the node */
-    bool leaving;    /* NODE_RECV was closed, GROUP_LEFT is to come */
-    bool viewed, sendable;
-    bool held; /* by a Hold */
-    bool is_pending;
-    enum linger linger;
-    uint64_t linger_until_us;
-    uint64_t epoch;
-    struct members *members;
+    struct use_list subs, ready;
     struct position *positions; /* by sender */
     uint32_t position_count, position_room, position_hit;
+    uint32_t handle; /* the node's; NO_HANDLE: not open */
     uint64_t serial; /* deliveries so far */
-    uint32_t receivers, senders;
     uint64_t queued; /* messages in the queues of all uses */
-    struct {         /* a message that may not be in packets as a whole yet; use NULL: none */
+    struct run *runs; /* ring, a power of two */
+    uint32_t run_first, run_count, run_room;
+    uint8_t open; /* modes asked of the node */
+    bool leaving; /* NODE_RECV was closed, GROUP_LEFT is to come */
+    bool viewed, sendable;
+    struct { /* a message that may not be in packets as a whole yet; use NULL: none */
         struct use *use;
         struct buf *body; /* a reference */
         uint64_t number;
     } hand;
-    struct use_list uses, subs, ready;
-    struct run *runs; /* ring, a power of two */
-    size_t run_first, run_count, run_room;
+    bool held; /* by a Hold */
+    bool is_pending;
+    uint8_t linger; /* enum linger */
+    uint32_t receivers, senders;
+    uint64_t linger_until_us;
+    uint64_t epoch;
+    struct members *members;
+    struct use_list uses;
     LIST_HEAD(, waiter) waiters;
     TAILQ_ENTRY(local) pending, lingering, leaving_entry;
+    UT_hash_handle hh;
+    char name[];
 };
 
 struct segment {

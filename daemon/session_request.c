@@ -141,11 +141,17 @@ static void use_list(struct client *c, struct use *u, uint32_t id)
     c->s->use_count++;
 }
 
+/* Whether nothing that it sent is to be settled or told. */
+static bool outbox_empty(const struct outbox *o)
+{
+    return !o || (o->queue_count == 0 && o->pulled == o->settled && !o->is_dirty);
+}
+
 void use_release(struct session *s, struct use *u)
 {
     struct local *l = u->local;
 
-    if (!use_closed(u) || u->queue_count > 0 || u->pulled != u->settled || u->is_dirty)
+    if (!use_closed(u) || !outbox_empty(u->outbox))
         return;
     if (u->listed)
         use_unlist(u);
@@ -159,10 +165,12 @@ static void use_orphan(struct session *s, struct use *u)
 {
     if (u->listed)
         use_unlist(u);
-    if (u->is_dirty)
-        TAILQ_REMOVE(&u->client->dirty, u, dirty);
-    u->is_dirty = false;
-    grant_orphan(u);
+    if (u->outbox && u->outbox->is_dirty) {
+        TAILQ_REMOVE(&u->client->dirty, u, outbox->dirty);
+        u->outbox->is_dirty = false;
+    }
+    if (u->outbox)
+        grant_orphan(u);
     u->client = NULL;
     use_release(s, u);
 }
@@ -234,7 +242,6 @@ static void use_open(struct use *u, const Qsm__OpenGroup *g, struct request *r)
     if (g->send && !u->send) {
         u->send = true;
         u->refused = false;
-        u->base = u->told = u->accepted;
         l->senders++;
         feed_begin(u);
     }
