@@ -163,7 +163,7 @@ void event_writable(struct qsm *q)
         if (!g->granted)
             continue;
         if (g->grant < g->starved_cost) {
-            need_grant(q, g, g->starved_cost);
+            (void)need_grant(q, g, g->starved_cost);
             continue;
         }
         g->starved = false;
@@ -394,18 +394,24 @@ static int on_end(struct qsm *q, const Qsm__ToClient *m)
     return 0;
 }
 
-static int on_grant(struct qsm *q, const Qsm__ToClient *m)
+static int take_grant(struct qsm *q, uint32_t id, uint64_t bytes)
 {
-    struct qsm_group *g = group_find(q, m->grant->id);
+    struct qsm_group *g = group_find(q, id);
 
     if (!g || g->send_closes > 0)
         return 0;
     g->granted = true;
-    g->grant += m->grant->bytes;
+    g->grant += bytes;
     if (g->grant >= g->needed)
         g->needed = 0;
     q->look_at_starved = true;
+    feed_look(q, g);
     return 0;
+}
+
+static int on_grant(struct qsm *q, const Qsm__ToClient *m)
+{
+    return take_grant(q, m->grant->id, m->grant->bytes);
 }
 
 /* Whatever was sent before the answer used the grant that is taken back. */
@@ -415,8 +421,10 @@ static int on_revoke(struct qsm *q, const Qsm__ToClient *m)
     Qsm__Returned returned = QSM__RETURNED__INIT;
     Qsm__ToDaemon message = QSM__TO_DAEMON__INIT;
 
-    if (g)
+    if (g) {
         g->grant = g->needed = 0;
+        feed_look(q, g);
+    }
     q->look_at_starved = true;
     returned.id = m->revoke->id;
     returned.serial = m->revoke->serial;
@@ -425,20 +433,27 @@ static int on_revoke(struct qsm *q, const Qsm__ToClient *m)
     return output_control(q, &message);
 }
 
+/* lost: why the end is unknown, NULL: it is stable. */
+static int take_completion(struct qsm *q, uint32_t id, uint64_t k, const char *lost)
+{
+    struct qsm_group *g = group_find(q, id);
+
+    if (!g || g->send_closes > 0 || k <= g->done)
+        return 0;
+    if (k > g->sent)
+        return malformed(q, "a Completion of a message that was never submitted");
+    outstanding_take(q, k - g->done);
+    g->done = k;
+    if (lost)
+        q->unknown = true;
+    event_complete(q, g, k, lost ? -EIO : 0, lost ? lost : "");
+    return 0;
+}
+
 static int on_completion(struct qsm *q, const Qsm__ToClient *m)
 {
     const Qsm__Completion *c = m->completion;
-    struct qsm_group *g = group_find(q, c->id);
-    if (!g || g->send_closes > 0 || c->k <= g->done)
-        return 0;
-    if (c->k > g->sent)
-        return malformed(q, "a Completion of a message that was never submitted");
-    outstanding_take(q, c->k - g->done);
-    g->done = c->k;
-    if (c->lost)
-        q->unknown = true;
-    event_complete(q, g, c->k, c->lost ? -EIO : 0, c->reason);
-    return 0;
+    return take_completion(q, c->id, c->k, c->lost ? c->reason : NULL);
 }
 
 static int on_status(struct qsm *q, const Qsm__ToClient *m)
@@ -502,6 +517,13 @@ static int (*const handlers[])(struct qsm *q, const Qsm__ToClient *m) = {
 
 static int event_control(struct qsm *q, const struct frame *f)
 {
+    struct frame_pair pair;
+    if (frame_read_pair(f->payload, f->payload_bytes, &pair)) {
+        if (pair.field == QSM__TO_CLIENT__WHAT_COMPLETION)
+            return take_completion(q, pair.id, pair.value, NULL);
+        if (pair.field == QSM__TO_CLIENT__WHAT_GRANT)
+            return take_grant(q, pair.id, pair.value);
+    }
     arena_reset(&q->arena, CONTROL_ARENA_MAX);
     ProtobufCAllocator allocator = arena_allocator(&q->arena);
     const Qsm__ToClient *m = qsm__to_client__unpack(&allocator, f->payload_bytes, f->payload);

@@ -105,7 +105,8 @@ struct qsm_group {
     bool granted;   /* the daemon has opened it for sending */
     bool leaving;   /* freed when `end` came and the daemon has answered */
     bool starved;   /* qsm_send said -EAGAIN */
-    bool feeding;
+    bool feeding;   /* has a feed that is not dry */
+    bool feed_listed; /* pull_feeds is to look at it: it may have a grant, or has to ask for one */
     unsigned closes;      /* requests to close that are not answered */
     unsigned send_closes; /* of them, to send: until then all word is of the earlier opening */
     size_t starved_cost;  /* of the message that was refused; 0: any will do */
@@ -211,8 +212,10 @@ void group_stop_sending(struct qsm *q, struct qsm_group *g);
 void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *reason);
 /* Calls the feeds round robin until all are dry, without grant, or the output is full. */
 void pull_feeds(struct qsm *q);
-/* Says that a message waits which counts more than is left of the grant. */
-void need_grant(struct qsm *q, struct qsm_group *g, size_t cost);
+/* The grant of g has changed: its feed, if it has one, is to be looked at. */
+void feed_look(struct qsm *q, struct qsm_group *g);
+/* Says that a message waits which counts more than is left of the grant. False: out of memory. */
+bool need_grant(struct qsm *q, struct qsm_group *g, size_t cost);
 /* ---- qsmclient_io.c */
 /* Queues a control frame. -ENOMEM, -EMSGSIZE (above FRAME_CONTROL_MAX), -ENOTCONN. */
 int output_control(struct qsm *q, const Qsm__ToDaemon *message);

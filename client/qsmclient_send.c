@@ -15,12 +15,26 @@ void outstanding_take(struct qsm *q, uint64_t count)
     q->settled = q->outstanding == 0;
 }
 
+void feed_look(struct qsm *q, struct qsm_group *g)
+{
+    if (!g->feeding || g->feed_listed)
+        return;
+    g->feed_listed = true;
+    TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
+}
+
+static void feed_unlist(struct qsm *q, struct qsm_group *g)
+{
+    if (g->feed_listed)
+        TAILQ_REMOVE(&q->feeds, g, feed_next);
+    g->feed_listed = false;
+}
+
 void group_stop_sending(struct qsm *q, struct qsm_group *g)
 {
     if (g->starved)
         TAILQ_REMOVE(&q->starved, g, starved_next);
-    if (g->feeding)
-        TAILQ_REMOVE(&q->feeds, g, feed_next);
+    feed_unlist(q, g);
     g->starved = g->feeding = false;
     g->granted = false;
     g->grant = g->needed = 0;
@@ -35,12 +49,14 @@ void group_give_up(struct qsm *q, struct qsm_group *g, int status, const char *r
 }
 
 /* How much the daemon renews by itself is its own affair: it is always told, and once. */
-void need_grant(struct qsm *q, struct qsm_group *g, size_t cost)
+bool need_grant(struct qsm *q, struct qsm_group *g, size_t cost)
 {
     if (cost <= g->needed)
-        return;
-    if (output_need(q, g->id, cost) == 0)
-        g->needed = cost;
+        return true;
+    if (output_need(q, g->id, cost) < 0)
+        return false;
+    g->needed = cost;
+    return true;
 }
 
 static int starve(struct qsm *q, struct qsm_group *g, size_t cost)
@@ -97,7 +113,7 @@ static int send_message(struct qsm *q, struct qsm_group *g, const void *data, si
     if (!g->granted || output_full(q))
         return starve(q, g, cost);
     if (cost > g->grant) {
-        need_grant(q, g, cost);
+        (void)need_grant(q, g, cost);
         return starve(q, g, cost);
     }
     size_t room;
@@ -127,16 +143,24 @@ int qsm_feed(struct qsm *q, struct qsm_group *g, qsm_make *make, void *ctx)
         return -EBADF;
     g->make = make;
     g->make_ctx = ctx;
-    if (make && !g->feeding)
-        TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
-    if (!make && g->feeding)
-        TAILQ_REMOVE(&q->feeds, g, feed_next);
     g->feeding = make != NULL;
+    if (make)
+        feed_look(q, g);
+    else
+        feed_unlist(q, g);
     return 0;
 }
 
-/* Offers the feed room for one message. False: it is dry. */
-static bool feed_once(struct qsm *q, struct qsm_group *g, bool *ret_again)
+/* What a feed that was looked at does next. */
+enum feed_turn { FEED_AGAIN, FEED_WAITS, FEED_DRY, FEED_NO_MEMORY };
+
+static enum feed_turn feed_wait(struct qsm *q, struct qsm_group *g, size_t cost)
+{
+    return need_grant(q, g, cost) ? FEED_WAITS : FEED_NO_MEMORY;
+}
+
+/* Offers the feed room for one message. */
+static enum feed_turn feed_once(struct qsm *q, struct qsm_group *g)
 {
     size_t grant = (size_t)g->grant - MESSAGE_COST;
     size_t wants = g->starved_cost ? g->starved_cost - MESSAGE_COST : FEED_ROOM_BYTES;
@@ -144,7 +168,7 @@ static bool feed_once(struct qsm *q, struct qsm_group *g, bool *ret_again)
     uint8_t *buffer = output_room(q, wants < grant ? wants : grant, &room);
 
     if (!buffer)
-        return true;
+        return FEED_NO_MEMORY;
     if (room > grant)
         room = grant;
     q->depth++;
@@ -155,47 +179,39 @@ static bool feed_once(struct qsm *q, struct qsm_group *g, bool *ret_again)
         assert((size_t)n <= room);
         message_add(q, g, (size_t)n);
         g->starved_cost = 0;
-        *ret_again = true;
-        return true;
+        return FEED_AGAIN;
     }
     if (n != -ENOBUFS || needs > QSM_MESSAGE_MAX || needs <= room)
-        return false;
+        return FEED_DRY;
     g->starved_cost = needs + MESSAGE_COST;
-    if (needs <= grant)
-        *ret_again = true;
-    else
-        need_grant(q, g, g->starved_cost);
-    return true;
+    return needs <= grant ? FEED_AGAIN : feed_wait(q, g, g->starved_cost);
 }
 
+static enum feed_turn feed_turn(struct qsm *q, struct qsm_group *g)
+{
+    if (!g->granted)
+        return FEED_WAITS;
+    if (g->grant <= MESSAGE_COST || g->grant < g->starved_cost)
+        return feed_wait(q, g, g->starved_cost ? g->starved_cost : FEED_ROOM_BYTES + MESSAGE_COST);
+    return feed_once(q, g);
+}
+
+/* Whoever waits for a grant is off the list until there is word of it: a turn must not cost more
+ * the more groups there are. */
 void pull_feeds(struct qsm *q)
 {
     struct qsm_group *g;
-    size_t idle = 0, count = 0;
+    enum feed_turn turn = FEED_AGAIN;
 
-    TAILQ_FOREACH (g, &q->feeds, feed_next) {
-        count++;
-    }
-    while (idle < count && !output_full(q) && (g = TAILQ_FIRST(&q->feeds))) {
-        bool again = false;
-        if (count > 1) {
-            TAILQ_REMOVE(&q->feeds, g, feed_next);
-            TAILQ_INSERT_TAIL(&q->feeds, g, feed_next);
-        }
-        idle++;
-        if (!g->granted)
-            continue;
-        if (g->grant <= MESSAGE_COST || g->grant < g->starved_cost) {
-            need_grant(q, g, g->starved_cost ? g->starved_cost : FEED_ROOM_BYTES + MESSAGE_COST);
-            continue;
-        }
-        if (!feed_once(q, g, &again)) {
-            TAILQ_REMOVE(&q->feeds, g, feed_next);
+    while (turn != FEED_NO_MEMORY && !output_full(q) && (g = TAILQ_FIRST(&q->feeds))) {
+        feed_unlist(q, g);
+        turn = feed_turn(q, g);
+        if (turn == FEED_DRY) {
+            feed_unlist(q, g);
             g->feeding = false;
-            count--;
         }
-        if (again)
-            idle = 0;
+        if (turn == FEED_AGAIN || turn == FEED_NO_MEMORY)
+            feed_look(q, g);
     }
 }
 

@@ -153,6 +153,7 @@ struct session *session_new(const struct session_config *config)
     s->serve_round = 1;
     s->blocks = buf_pool_new(BLOCK_BYTES, BLOCKS_SPARE_MAX);
     s->runs = buf_pool_new(RUN_BYTES, RUNS_SPARE_MAX);
+    s->shorts = buf_pool_new(SHORT_BYTES, SHORTS_SPARE_MAX);
     return s;
 }
 
@@ -166,6 +167,7 @@ void session_free(struct session *s)
     session_arena_done(&s->scratch);
     buf_pool_free(s->blocks);
     buf_pool_free(s->runs);
+    buf_pool_free(s->shorts);
     free(s);
 }
 
@@ -263,6 +265,7 @@ void session_disconnect(struct session *s, struct client *c, uint64_t now_us)
     s->client_count--;
     out_done(c);
     free(c->names_told);
+    free(c->pages);
     free(c);
     session_work(s);
 }
@@ -487,10 +490,11 @@ uint64_t session_deadline(const struct session *s)
 /* The client did not read for too long: subscriptions with something in its output end. */
 static void client_age(struct client *c)
 {
-    struct use *u, *next;
+    struct use *u;
+    uint32_t id = 0;
 
     c->aged = true;
-    HASH_ITER (hh, c->by_id, u, next) {
+    while ((u = use_from(c, &id))) {
         if (u->recv && u->viewed && !u->latest && u->last_out > c->out.written_total)
             subscription_end(u, END_SLOW, false);
     }

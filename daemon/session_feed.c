@@ -15,23 +15,27 @@
 
 void feed_dirty(struct use *u)
 {
-    if (!u->client || u->is_dirty || (!u->send && !u->refused))
+    if (!u->client || (!u->send && !u->refused) || u->outbox->is_dirty)
         return;
-    u->is_dirty = true;
-    TAILQ_INSERT_TAIL(&u->client->dirty, u, dirty);
+    u->outbox->is_dirty = true;
+    TAILQ_INSERT_TAIL(&u->client->dirty, u, outbox->dirty);
     client_fresh(u->client);
 }
 
 static void completion_tell(struct use *u, uint64_t up_to, const char *lost)
 {
-    if (up_to <= u->told || (!u->send && !u->refused))
+    if (up_to <= u->outbox->told || (!u->send && !u->refused))
         return;
-    u->told = up_to;
+    u->outbox->told = up_to;
+    if (!lost) {
+        out_pair(u->client, QSM__TO_CLIENT__WHAT_COMPLETION, u->id, up_to - u->outbox->base);
+        return;
+    }
     Qsm__Completion done = QSM__COMPLETION__INIT;
     done.id = u->id;
-    done.k = up_to - u->base;
-    done.lost = lost != NULL;
-    done.reason = (char *)(uintptr_t)(lost ? lost : "");
+    done.k = up_to - u->outbox->base;
+    done.lost = true;
+    done.reason = (char *)(uintptr_t)lost;
     Qsm__ToClient m = QSM__TO_CLIENT__INIT;
     m.what_case = QSM__TO_CLIENT__WHAT_COMPLETION;
     m.completion = &done;
@@ -42,28 +46,24 @@ static void grant_tell(struct use *u)
 {
     grant_decide(u->client->s, u);
     grant_revoke_tell(u);
-    if (u->untold == 0 && !u->grant_now)
+    if (u->outbox->untold == 0 && !u->outbox->grant_now)
         return;
-    Qsm__Grant g = QSM__GRANT__INIT;
-    g.id = u->id;
-    g.bytes = u->untold;
-    u->untold = 0;
-    u->grant_now = false;
-    if (u->credit >= u->need) /* not before it is told: until then it may be taken back */
-        u->need = 0;
-    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
-    m.what_case = QSM__TO_CLIENT__WHAT_GRANT;
-    m.grant = &g;
-    out_control(u->client, &m);
+    uint64_t bytes = u->outbox->untold;
+    u->outbox->untold = 0;
+    u->outbox->grant_now = false;
+    if (u->outbox->credit >=
+        u->outbox->need) /* not before it is told: until then it may be taken back */
+        u->outbox->need = 0;
+    out_pair(u->client, QSM__TO_CLIENT__WHAT_GRANT, u->id, bytes);
 }
 
 void feed_tell(struct client *c)
 {
     struct use *u;
     while ((u = TAILQ_FIRST(&c->dirty)) && c->out.bytes <= c->s->config.queue_bytes) {
-        TAILQ_REMOVE(&c->dirty, u, dirty);
-        u->is_dirty = false;
-        completion_tell(u, u->settled, NULL);
+        TAILQ_REMOVE(&c->dirty, u, outbox->dirty);
+        u->outbox->is_dirty = false;
+        completion_tell(u, u->outbox->settled, NULL);
         grant_tell(u);
         use_release(c->s, u);
     }
@@ -74,22 +74,24 @@ void feed_tell(struct client *c)
 static void queue_push(struct use *u, const struct queued *q)
 {
     struct local *l = u->local;
-    if (u->queue_count == u->queue_room) {
-        uint32_t room = u->queue_room > 0 ? u->queue_room * 2 : 16;
+    if (u->outbox->queue_count == u->outbox->queue_room) {
+        uint32_t room = u->outbox->queue_room > 0 ? u->outbox->queue_room * 2 : 2;
         struct queued *ring = session_alloc(room, sizeof(*ring));
-        for (uint32_t i = 0; i < u->queue_count; i++)
-            ring[i] = u->queue[(u->queue_first + i) & (u->queue_room - 1)];
-        free(u->queue);
-        u->queue = ring;
-        u->queue_first = 0;
-        u->queue_room = room;
+        for (uint32_t i = 0; i < u->outbox->queue_count; i++)
+            ring[i] = u->outbox->queue[(u->outbox->queue_first + i) & (u->outbox->queue_room - 1)];
+        free(u->outbox->queue);
+        u->outbox->queue = ring;
+        u->outbox->queue_first = 0;
+        u->outbox->queue_room = room;
     }
-    u->queue[(u->queue_first + u->queue_count++) & (u->queue_room - 1)] = *q;
-    u->queue_cost += q->cost;
+    u->outbox
+        ->queue[(u->outbox->queue_first + u->outbox->queue_count++) & (u->outbox->queue_room - 1)] =
+        *q;
+    u->outbox->queue_cost += q->cost;
     l->queued += q->count;
-    if (!u->is_ready) {
-        u->is_ready = true;
-        TAILQ_INSERT_TAIL(&l->ready, u, ready);
+    if (!u->outbox->is_ready) {
+        u->outbox->is_ready = true;
+        TAILQ_INSERT_TAIL(&l->ready, u, outbox->ready);
         local_touch(u->client->s, l);
     }
 }
@@ -97,25 +99,25 @@ static void queue_push(struct use *u, const struct queued *q)
 /* Nothing is left of the first entry. */
 static void queue_shift(struct use *u)
 {
-    u->queue_cost -= u->queue[u->queue_first].cost;
-    u->queue_first = (u->queue_first + 1) & (u->queue_room - 1);
-    u->queue_count--;
-    if (u->queue_count > 0)
+    u->outbox->queue_cost -= u->outbox->queue[u->outbox->queue_first].cost;
+    u->outbox->queue_first = (u->outbox->queue_first + 1) & (u->outbox->queue_room - 1);
+    u->outbox->queue_count--;
+    if (u->outbox->queue_count > 0)
         return;
-    TAILQ_REMOVE(&u->local->ready, u, ready);
-    u->is_ready = false;
-    if (u->queue_room > QUEUE_ROOM_KEPT) {
-        free(u->queue);
-        u->queue = NULL;
-        u->queue_room = u->queue_first = 0;
+    TAILQ_REMOVE(&u->local->ready, u, outbox->ready);
+    u->outbox->is_ready = false;
+    if (u->outbox->queue_room > QUEUE_ROOM_KEPT) {
+        free(u->outbox->queue);
+        u->outbox->queue = NULL;
+        u->outbox->queue_room = u->outbox->queue_first = 0;
     }
 }
 
 /* The next message. Returns what is freed with it. */
 static uint32_t queue_pop(struct use *u, struct message *ret)
 {
-    assert(u->queue_count > 0);
-    struct queued *q = &u->queue[u->queue_first];
+    assert(u->outbox->queue_count > 0);
+    struct queued *q = &u->outbox->queue[u->outbox->queue_first];
     *ret = (struct message){.body = q->body, .data = q->data, .bytes = q->bytes};
     u->local->queued--;
     if (--q->count > 0) {
@@ -130,8 +132,8 @@ static uint32_t queue_pop(struct use *u, struct message *ret)
 
 static void queue_clear(struct session *s, struct use *u)
 {
-    while (u->queue_count > 0) {
-        struct queued *q = &u->queue[u->queue_first];
+    while (u->outbox->queue_count > 0) {
+        struct queued *q = &u->outbox->queue[u->outbox->queue_first];
         struct buf *body = q->body;
         u->local->queued -= q->count;
         queue_shift(u);
@@ -143,8 +145,10 @@ static void queue_clear(struct session *s, struct use *u)
 
 void feed_begin(struct use *u)
 {
+    u->outbox = u->outbox ? u->outbox : session_alloc(1, sizeof(*u->outbox));
+    u->outbox->base = u->outbox->told = u->outbox->accepted;
     grants_open(u->client->s, u);
-    u->grant_now = true;
+    u->outbox->grant_now = true;
     feed_dirty(u);
 }
 
@@ -160,8 +164,11 @@ void feed_end(struct use *u)
 
 void feed_done(struct session *s, struct use *u)
 {
+    if (!u->outbox)
+        return;
     queue_clear(s, u);
-    free(u->queue);
+    free(u->outbox->queue);
+    free(u->outbox);
 }
 
 /* ---- completions */
@@ -169,22 +176,22 @@ void feed_done(struct session *s, struct use *u)
 /* The next count messages that were pulled are stable, or (lost) have an unknown end. */
 static void settle(struct session *s, struct use *u, uint64_t count, const char *lost)
 {
-    uint64_t before = u->settled;
+    uint64_t before = u->outbox->settled;
 
-    u->settled += count;
-    assert(u->settled <= u->pulled);
+    u->outbox->settled += count;
+    assert(u->outbox->settled <= u->outbox->pulled);
     if (lost)
         s->stats.completions_lost += count;
     else
         s->stats.completions_stable += count;
-    for (uint64_t k = before + 1; u->client && session_traced(s) && k <= u->settled; k++) {
+    for (uint64_t k = before + 1; u->client && session_traced(s) && k <= u->outbox->settled; k++) {
         session_trace(s, "complete c=%llu k=%llu g=%s st=%s", (unsigned long long)u->conn,
                       (unsigned long long)k, u->local->name, lost ? "unknown" : "stable");
     }
     if (u->client && lost) {
         completion_tell(u, before, NULL);
-        completion_tell(u, u->settled, lost);
-    } else if (!u->is_dirty) {
+        completion_tell(u, u->outbox->settled, lost);
+    } else if (!u->outbox->is_dirty) {
         feed_dirty(u);
     }
     if (!u->send)
@@ -202,9 +209,9 @@ static void run_add(struct local *l, struct use *u, uint64_t number)
         }
     }
     if (l->run_count == l->run_room) {
-        size_t room = l->run_room > 0 ? l->run_room * 2 : 4;
+        uint32_t room = l->run_room > 0 ? l->run_room * 2 : 1;
         struct run *ring = session_alloc(room, sizeof(*ring));
-        for (size_t i = 0; i < l->run_count; i++)
+        for (uint32_t i = 0; i < l->run_count; i++)
             ring[i] = l->runs[(l->run_first + i) & (l->run_room - 1)];
         free(l->runs);
         l->runs = ring;
@@ -252,12 +259,12 @@ void feed_stable(void *ctx, uint32_t group, uint64_t number, bool lost)
 
 static void lose_queue(struct session *s, struct use *u, const char *reason)
 {
-    uint64_t count = u->accepted - u->pulled;
+    uint64_t count = u->outbox->accepted - u->outbox->pulled;
     if (count == 0)
         return;
-    assert(u->pulled == u->settled);
+    assert(u->outbox->pulled == u->outbox->settled);
     queue_clear(s, u);
-    u->pulled = u->accepted;
+    u->outbox->pulled = u->outbox->accepted;
     settle(s, u, count, reason);
 }
 
@@ -267,8 +274,10 @@ void feed_lose(struct session *s, struct local *l, const char *reason, bool queu
     settle_up_to(s, l, UINT64_MAX - 1, reason);
     if (!queues)
         return;
-    TAILQ_FOREACH_SAFE (u, &l->uses, of_local, next)
-        lose_queue(s, u, reason);
+    TAILQ_FOREACH_SAFE (u, &l->uses, of_local, next) {
+        if (u->outbox)
+            lose_queue(s, u, reason);
+    }
 }
 
 /* ---- the core pulls */
@@ -277,7 +286,7 @@ void feed_lose(struct session *s, struct local *l, const char *reason, bool queu
 static void copy_leaves(struct session *s, struct use *u, const struct message *m, uint32_t cost,
                         uint64_t number)
 {
-    if (u->queue_count == 0)
+    if (u->outbox->queue_count == 0)
         grant_raise(s, u);
     if (m->bytes > LEAVING_BYTES)
         grant_leaving(s, u->local, u, m, cost, number);
@@ -298,18 +307,18 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
     if (!u)
         return false;
     uint32_t cost = queue_pop(u, ret);
-    if (u->is_ready && TAILQ_NEXT(u, ready)) { /* to the end of the round */
-        TAILQ_REMOVE(&l->ready, u, ready);
-        TAILQ_INSERT_TAIL(&l->ready, u, ready);
+    if (u->outbox->is_ready && TAILQ_NEXT(u, outbox->ready)) { /* to the end of the round */
+        TAILQ_REMOVE(&l->ready, u, outbox->ready);
+        TAILQ_INSERT_TAIL(&l->ready, u, outbox->ready);
     }
-    u->pulled++;
-    sample_end(&s->sample, u, u->pulled, node_now(s->node), &s->stats.send_to_deliver_us);
+    u->outbox->pulled++;
+    sample_end(&s->sample, u, u->outbox->pulled, node_now(s->node), &s->stats.send_to_deliver_us);
     run_add(l, u, number);
     if (cost > 0)
         copy_leaves(s, u, ret, cost, number);
     if (session_traced(s)) {
         session_trace(s, "pull c=%llu k=%llu g=%s n=%llu", (unsigned long long)u->conn,
-                      (unsigned long long)u->pulled, l->name, (unsigned long long)number);
+                      (unsigned long long)u->outbox->pulled, l->name, (unsigned long long)number);
     }
     return true;
 }
@@ -350,15 +359,15 @@ static int submit_check(struct client *c, const Qsm__Submit *m, size_t payload_b
 /* What the client may still send to u's group, as far as it knows. */
 static uint64_t allowed(const struct use *u)
 {
-    return u->revoke ? u->old : u->credit - u->untold;
+    return u->outbox->revoke ? u->outbox->old : u->outbox->credit - u->outbox->untold;
 }
 
 static void spend(struct use *u, uint64_t cost)
 {
-    uint64_t *from = u->revoke ? &u->old : &u->credit;
+    uint64_t *from = u->outbox->revoke ? &u->outbox->old : &u->outbox->credit;
     *from -= cost;
     u->client->allowed -= cost;
-    if (u->revoke)
+    if (u->outbox->revoke)
         u->client->revoked -= cost;
 }
 
@@ -394,7 +403,7 @@ static void part_trace(struct session *s, const struct use *u, const struct part
     for (uint32_t k = 0; k < p->n; k++) {
         uint32_t bytes = bytes_of(p->m, p->i + k);
         session_trace(s, "accept c=%llu k=%llu g=%s h=%llx l=%u ask=1", (unsigned long long)u->conn,
-                      (unsigned long long)(u->accepted + k + 1), u->local->name,
+                      (unsigned long long)(u->outbox->accepted + k + 1), u->local->name,
                       (unsigned long long)session_hash(at, bytes), bytes);
         at += bytes;
     }
@@ -403,10 +412,12 @@ static void part_trace(struct session *s, const struct use *u, const struct part
 /* The one copy. */
 static struct buf *part_copy(struct session *s, const struct part *p)
 {
-    /* What is short must not pin what the pool gives. */
-    if (p->bytes < RUN_BYTES / 4)
+    struct buf_pool *pool = p->bytes <= SHORT_BYTES ? s->shorts : s->runs;
+
+    /* What is short must not pin what a pool gives. */
+    if (p->bytes < (pool == s->shorts ? SHORT_BYTES : RUN_BYTES) / 4)
         return buf_copy(p->data, p->bytes);
-    struct buf *body = buf_pool_get(s->runs, p->bytes);
+    struct buf *body = buf_pool_get(pool, p->bytes);
     memcpy(body->data, p->data, p->bytes);
     return body;
 }
@@ -437,16 +448,16 @@ static void part_accept(struct client *c, struct use *u, const struct part *p)
 
     if (session_traced(s))
         part_trace(s, u, p);
-    u->accepted += p->n;
+    u->outbox->accepted += p->n;
     s->stats.client_messages_in += p->n;
     if (!u->refused)
         spend(u, cost);
     if (u->refused || s->stopped) {
-        u->pulled += p->n;
+        u->outbox->pulled += p->n;
         settle(s, u, p->n, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
     } else {
         part_queue(u, p, cost);
-        sample_begin(&s->sample, u, u->accepted - p->n + 1, s->now_us);
+        sample_begin(&s->sample, u, u->outbox->accepted - p->n + 1, s->now_us);
     }
     grant_count(s, u);
 }
@@ -478,7 +489,8 @@ static int submit_needs(struct client *c, const Qsm__Submit *m)
             return client_fail(c, -EBADF, "is not open to send", "Submit.need[%zu].id", i);
         if (n->bytes > MESSAGE_MAX + MESSAGE_COST)
             return client_fail(c, -EMSGSIZE, "is above 16 MiB + 16", "Submit.need[%zu].bytes", i);
-        u->need = u->refused || n->bytes <= u->credit - u->untold ? 0 : n->bytes;
+        u->outbox->need =
+            u->refused || n->bytes <= u->outbox->credit - u->outbox->untold ? 0 : n->bytes;
         if (grant_due(u))
             feed_dirty(u);
     }

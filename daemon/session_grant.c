@@ -35,33 +35,33 @@ static uint64_t max_of(const struct purse *p)
 
 void grant_count(struct session *s, struct use *u)
 {
-    uint64_t have = u->credit + u->queue_cost + u->leaving;
+    uint64_t have = u->outbox->credit + u->outbox->queue_cost + u->outbox->leaving;
     uint64_t now[GRANT_KINDS];
 
-    now[GRANT_SMALL] = least(have, u->limit);
+    now[GRANT_SMALL] = least(have, u->outbox->limit);
     now[GRANT_LARGE] = have - now[GRANT_SMALL];
     for (int kind = 0; kind < GRANT_KINDS; kind++) {
-        uint64_t more = now[kind] - u->counted[kind]; /* or less, modulo 2^64 */
-        s->freed = s->freed || now[kind] < u->counted[kind];
+        uint64_t more = now[kind] - u->outbox->counted[kind]; /* or less, modulo 2^64 */
+        s->freed = s->freed || now[kind] < u->outbox->counted[kind];
         s->purse.used[kind] += more;
         if (u->client)
             u->client->purse.used[kind] += more;
-        u->counted[kind] = now[kind];
+        u->outbox->counted[kind] = now[kind];
     }
     bool is_large = now[GRANT_LARGE] > 0;
-    if (is_large == u->is_large)
+    if (is_large == u->outbox->is_large)
         return;
-    u->is_large = is_large;
+    u->outbox->is_large = is_large;
     if (is_large)
-        TAILQ_INSERT_TAIL(&s->large, u, large_entry);
+        TAILQ_INSERT_TAIL(&s->large, u, outbox->large_entry);
     else
-        TAILQ_REMOVE(&s->large, u, large_entry);
+        TAILQ_REMOVE(&s->large, u, outbox->large_entry);
 }
 
 void grant_orphan(struct use *u)
 {
     for (int kind = 0; kind < GRANT_KINDS; kind++)
-        u->client->purse.used[kind] -= u->counted[kind];
+        u->client->purse.used[kind] -= u->outbox->counted[kind];
 }
 
 /* What a feed may have of the sum, whatever the others do; a quarter is left for extra. */
@@ -80,9 +80,9 @@ static uint64_t share_of(const struct session *s, const struct use *u)
 
 static void set_extra(struct session *s, struct use *u, uint64_t extra)
 {
-    s->purse.extra += extra - u->extra;
-    u->client->purse.extra += extra - u->extra;
-    u->extra = extra;
+    s->purse.extra += extra - u->outbox->extra;
+    u->client->purse.extra += extra - u->outbox->extra;
+    u->outbox->extra = extra;
 }
 
 void grants_open(struct session *s, struct use *u)
@@ -90,16 +90,16 @@ void grants_open(struct session *s, struct use *u)
     struct client *c = u->client;
     s->purse.senders++;
     c->purse.senders++;
-    TAILQ_INSERT_TAIL(&c->sending, u, sending);
-    u->limit = share_of(s, u);
+    TAILQ_INSERT_TAIL(&c->sending, u, outbox->sending);
+    u->outbox->limit = share_of(s, u);
     grant_count(s, u);
 }
 
 static void stop_waiting(struct session *s, struct use *u)
 {
-    if (u->wants)
-        TAILQ_REMOVE(&s->wanting, u, wanting);
-    u->wants = false;
+    if (u->outbox->wants)
+        TAILQ_REMOVE(&s->wanting, u, outbox->wanting);
+    u->outbox->wants = false;
 }
 
 void grants_close(struct session *s, struct use *u)
@@ -107,13 +107,14 @@ void grants_close(struct session *s, struct use *u)
     struct client *c = u->client;
     s->purse.senders--;
     c->purse.senders--;
-    TAILQ_REMOVE(&c->sending, u, sending);
+    TAILQ_REMOVE(&c->sending, u, outbox->sending);
     stop_waiting(s, u);
     set_extra(s, u, 0);
-    c->allowed -= u->credit + u->old;
-    c->revoked -= u->old;
-    u->credit = u->untold = u->old = u->need = u->revoke = 0;
-    u->revoke_now = false;
+    c->allowed -= u->outbox->credit + u->outbox->old;
+    c->revoked -= u->outbox->old;
+    u->outbox->credit = u->outbox->untold = u->outbox->old = u->outbox->need = u->outbox->revoke =
+        0;
+    u->outbox->revoke_now = false;
     grant_count(s, u);
 }
 
@@ -123,13 +124,15 @@ void grants_close(struct session *s, struct use *u)
 static uint64_t kept(const struct session *s, const struct use *u)
 {
     uint64_t bytes = share_of(s, u);
-    return least(u->credit, bytes > u->queue_cost ? bytes - u->queue_cost : 0);
+    return least(u->outbox->credit,
+                 bytes > u->outbox->queue_cost ? bytes - u->outbox->queue_cost : 0);
 }
 
 /* A grant for a large message is given time to be used. */
 static bool may_revoke(const struct session *s, const struct use *u)
 {
-    return kept(s, u) < u->credit && (!u->is_large || u->large_us + GRANT_KEPT_US <= s->now_us);
+    return kept(s, u) < u->outbox->credit &&
+           (!u->outbox->is_large || u->outbox->large_us + GRANT_KEPT_US <= s->now_us);
 }
 
 /* Takes back all that goes beyond the share. */
@@ -138,21 +141,21 @@ static void revoke(struct session *s, struct use *u)
     struct client *c = u->client;
     uint64_t keep = kept(s, u);
 
-    uint64_t known = u->credit - u->untold;
+    uint64_t known = u->outbox->credit - u->outbox->untold;
 
     set_extra(s, u, 0);
-    u->limit = share_of(s, u);
-    c->allowed -= u->credit - keep;
-    u->credit = keep;
-    u->untold = keep - least(keep, known);
+    u->outbox->limit = share_of(s, u);
+    c->allowed -= u->outbox->credit - keep;
+    u->outbox->credit = keep;
+    u->outbox->untold = keep - least(keep, known);
     s->stats.grants_revoked++;
     if (known > keep) {
-        u->old += known;
-        u->untold = keep;
+        u->outbox->old += known;
+        u->outbox->untold = keep;
         c->allowed += known;
         c->revoked += known;
-        u->revoke = s->stats.grants_revoked;
-        u->revoke_now = true;
+        u->outbox->revoke = s->stats.grants_revoked;
+        u->outbox->revoke_now = true;
     } /* or the client does not know what it had */
     grant_count(s, u);
     feed_dirty(u);
@@ -160,12 +163,12 @@ static void revoke(struct session *s, struct use *u)
 
 void grant_revoke_tell(struct use *u)
 {
-    if (!u->revoke_now)
+    if (!u->outbox->revoke_now)
         return;
-    u->revoke_now = false;
+    u->outbox->revoke_now = false;
     Qsm__Revoke r = QSM__REVOKE__INIT;
     r.id = u->id;
-    r.serial = u->revoke;
+    r.serial = u->outbox->revoke;
     Qsm__ToClient m = QSM__TO_CLIENT__INIT;
     m.what_case = QSM__TO_CLIENT__WHAT_REVOKE;
     m.revoke = &r;
@@ -186,8 +189,8 @@ static void take_back_small(struct session *s, struct client *c, const struct pu
     struct use *u;
     for (uint32_t n = c->purse.senders; n > 0 && !fits(p, kind, bytes); n--) {
         u = TAILQ_FIRST(&c->sending);
-        TAILQ_REMOVE(&c->sending, u, sending);
-        TAILQ_INSERT_TAIL(&c->sending, u, sending);
+        TAILQ_REMOVE(&c->sending, u, outbox->sending);
+        TAILQ_INSERT_TAIL(&c->sending, u, outbox->sending);
         if (may_revoke(s, u))
             revoke(s, u);
     }
@@ -198,7 +201,7 @@ static void take_back_large(struct session *s, const struct client *only, const 
                             enum grant_kind kind, uint64_t bytes)
 {
     struct use *u, *next;
-    TAILQ_FOREACH_SAFE (u, &s->large, large_entry, next) {
+    TAILQ_FOREACH_SAFE (u, &s->large, outbox->large_entry, next) {
         if (fits(p, kind, bytes))
             return;
         if ((!only || u->client == only) && u->send && may_revoke(s, u))
@@ -248,22 +251,24 @@ static bool make_room(struct session *s, struct use *u, enum grant_kind kind, ui
 /* Bytes up to the limit, in steps of a quarter. */
 static uint64_t due_small(const struct use *u)
 {
-    uint64_t have = u->credit + u->queue_cost;
-    if (!u->send || have >= u->limit)
+    uint64_t have = u->outbox->credit + u->outbox->queue_cost;
+    if (!u->send || have >= u->outbox->limit)
         return 0;
-    uint64_t room = u->limit - have;
-    return room >= u->limit / 4 || u->grant_now ? room : 0;
+    uint64_t room = u->outbox->limit - have;
+    return room >= u->outbox->limit / 4 || u->outbox->grant_now ? room : 0;
 }
 
 /* A large message, alone. */
 static uint64_t due_large(const struct use *u)
 {
-    return u->send && u->need > u->credit && u->queue_count == 0 ? u->need - u->credit : 0;
+    return u->send && u->outbox->need > u->outbox->credit && u->outbox->queue_count == 0
+               ? u->outbox->need - u->outbox->credit
+               : 0;
 }
 
 bool grant_due(const struct use *u)
 {
-    return !u->wants && (due_small(u) > 0 || due_large(u) > 0);
+    return !u->outbox->wants && (due_small(u) > 0 || due_large(u) > 0);
 }
 
 /* False: it has to wait. */
@@ -273,18 +278,18 @@ static bool give(struct session *s, struct use *u, enum grant_kind kind, uint64_
         return true;
     if (!make_room(s, u, kind, bytes))
         return false;
-    u->credit += bytes;
-    u->untold += bytes;
+    u->outbox->credit += bytes;
+    u->outbox->untold += bytes;
     u->client->allowed += bytes;
     if (kind == GRANT_LARGE)
-        u->large_us = s->now_us;
+        u->outbox->large_us = s->now_us;
     grant_count(s, u);
     return true;
 }
 
 static bool give_all(struct session *s, struct use *u)
 {
-    u->limit = share_of(s, u) + u->extra;
+    u->outbox->limit = share_of(s, u) + u->outbox->extra;
     grant_count(s, u);
     bool small = give(s, u, GRANT_SMALL, due_small(u));
     bool large = give(s, u, GRANT_LARGE, due_large(u));
@@ -293,12 +298,12 @@ static bool give_all(struct session *s, struct use *u)
 
 void grant_decide(struct session *s, struct use *u)
 {
-    if (!u->send || u->wants || give_all(s, u))
+    if (!u->send || u->outbox->wants || give_all(s, u))
         return;
-    u->wants = true;
+    u->outbox->wants = true;
     if (TAILQ_EMPTY(&s->wanting))
         s->freed = false; /* what was freed before did not help */
-    TAILQ_INSERT_TAIL(&s->wanting, u, wanting);
+    TAILQ_INSERT_TAIL(&s->wanting, u, outbox->wanting);
     s->stats.grants_waited++;
     if (s->retry_us < s->now_us)
         s->retry_us = s->now_us + GRANT_RETRY_US;
@@ -306,17 +311,17 @@ void grant_decide(struct session *s, struct use *u)
 
 void grant_raise(struct session *s, struct use *u)
 {
-    if (!u->send || u->credit >= u->limit / 4 || u->limit >= GRANT_BYTES_MAX ||
-        s->purse.extra + u->limit > GRANT_EXTRA_MAX)
+    if (!u->send || u->outbox->credit >= u->outbox->limit / 4 ||
+        u->outbox->limit >= GRANT_BYTES_MAX || s->purse.extra + u->outbox->limit > GRANT_EXTRA_MAX)
         return;
     const struct purse *purses[] = {&s->purse, &u->client->purse};
     for (int i = 0; i < 2; i++) {
         const struct purse *p = purses[i];
-        if (p->senders * share(p) + p->extra + u->limit > p->max[GRANT_SMALL])
+        if (p->senders * share(p) + p->extra + u->outbox->limit > p->max[GRANT_SMALL])
             return;
     }
-    set_extra(s, u, u->extra + u->limit);
-    u->limit *= 2;
+    set_extra(s, u, u->outbox->extra + u->outbox->limit);
+    u->outbox->limit *= 2;
     grant_count(s, u);
 }
 
@@ -329,7 +334,7 @@ void grant_leaving(struct session *s, struct local *l, struct use *u, const stru
     l->hand.use = u;
     l->hand.body = buf_ref(m->body);
     l->hand.number = number;
-    u->leaving = cost;
+    u->outbox->leaving = cost;
     grant_count(s, u);
     s->leaving_look = true;
     TAILQ_INSERT_TAIL(&s->leaving, l, leaving_entry);
@@ -343,7 +348,7 @@ void grant_left(struct session *s, struct local *l)
     TAILQ_REMOVE(&s->leaving, l, leaving_entry);
     buf_unref(l->hand.body);
     l->hand.use = NULL;
-    u->leaving = 0;
+    u->outbox->leaving = 0;
     grant_count(s, u);
 }
 
@@ -371,13 +376,13 @@ void grants_serve(struct session *s)
     s->freed = false;
     s->retry_us = s->now_us + GRANT_RETRY_US;
     s->serve_round++;
-    TAILQ_FOREACH_SAFE (u, &s->wanting, wanting, next) {
+    TAILQ_FOREACH_SAFE (u, &s->wanting, outbox->wanting, next) {
         const uint64_t *in = s->purse.short_in;
         if (in[GRANT_SMALL] == s->serve_round && in[GRANT_LARGE] == s->serve_round)
             break;
         if (give_all(s, u))
             stop_waiting(s, u);
-        if (u->untold > 0)
+        if (u->outbox->untold > 0)
             feed_dirty(u);
     }
 }
@@ -404,11 +409,11 @@ void grants_expire(struct session *s)
 int grant_returned(struct client *c, const Qsm__Returned *m)
 {
     struct use *u = use_find(c, m->id);
-    if (!u || !u->revoke || u->revoke != m->serial)
+    if (!u || !u->outbox || !u->outbox->revoke || u->outbox->revoke != m->serial)
         return 0; /* closed, and perhaps opened again, since */
-    c->allowed -= u->old;
-    c->revoked -= u->old;
-    u->old = u->revoke = 0;
+    c->allowed -= u->outbox->old;
+    c->revoked -= u->outbox->old;
+    u->outbox->old = u->outbox->revoke = 0;
     return 0;
 }
 

@@ -24,9 +24,9 @@ struct local *local_get(struct session *s, const char *name)
     HASH_FIND(hh, s->by_name, name, (unsigned)strlen(name), l);
     if (l)
         return l;
-    l = session_alloc(1, sizeof(*l));
-    l->name = strdup(name);
-    assert(l->name);
+    size_t name_bytes = strlen(name) + 1;
+    l = session_alloc(1, sizeof(*l) + name_bytes);
+    memcpy(l->name, name, name_bytes);
     l->handle = NO_HANDLE;
     TAILQ_INIT(&l->uses);
     TAILQ_INIT(&l->subs);
@@ -40,13 +40,21 @@ uint64_t locals_bytes(const struct session *s)
 {
     const struct local *l, *next;
     const struct use *u;
+    const struct client *c;
     uint64_t bytes = s->handle_room * sizeof(s->by_handle[0]) + HASH_OVERHEAD(hh, s->by_name);
 
     HASH_ITER (hh, s->by_name, l, next) {
         bytes += sizeof(*l) + strlen(l->name) + 1 + l->position_room * sizeof(l->positions[0]) +
                  l->run_room * sizeof(l->runs[0]);
-        TAILQ_FOREACH (u, &l->uses, of_local)
-            bytes += sizeof(*u) + u->queue_room * sizeof(u->queue[0]);
+        TAILQ_FOREACH (u, &l->uses, of_local) {
+            const struct outbox *o = u->outbox;
+            bytes += sizeof(*u) + (o ? sizeof(*o) + o->queue_room * sizeof(o->queue[0]) : 0);
+        }
+    }
+    TAILQ_FOREACH (c, &s->clients, all) {
+        bytes += c->page_count * sizeof(c->pages[0]);
+        for (uint32_t i = 0; i < c->page_count; i++)
+            bytes += c->pages[i] ? sizeof(*c->pages[i]) : 0;
     }
     return bytes - HASH_COUNT(s->by_name) * sizeof(UT_hash_handle); /* which are in the locals */
 }
@@ -107,7 +115,6 @@ static void local_free(struct session *s, struct local *l)
     members_unref(l->members);
     free(l->positions);
     free(l->runs);
-    free(l->name);
     free(l);
 }
 
@@ -149,7 +156,7 @@ static void local_settle(struct session *s, struct local *l)
             refuse(s, l, more, error, strerror(-error));
         } else {
             handle_set(s, l, handle);
-            l->open |= more;
+            l->open |= (uint8_t)more;
             if (node_installed(s->node, handle) & l->open & NODE_SEND) { /* or still */
                 l->sendable = true;
                 waiters_end(l, WAIT_SEND, 0, "");
@@ -157,7 +164,7 @@ static void local_settle(struct session *s, struct local *l)
         }
     }
     if (less) {
-        l->open &= ~less;
+        l->open &= (uint8_t)~less;
         if (less & NODE_RECV) { /* who never got a view is not told that it left either */
             l->leaving = l->viewed;
             l->viewed = false;
@@ -256,7 +263,7 @@ static void refuse(struct session *s, struct local *l, unsigned modes, int error
     if (modes & NODE_SEND) {
         TAILQ_FOREACH (u, &l->uses, of_local) {
             if (u->send) {
-                u->client->lapsed += u->credit + u->old; /* may be on its way */
+                u->client->lapsed += u->outbox->credit + u->outbox->old; /* may be on its way */
                 feed_end(u);
                 u->refused = true;
             }

@@ -263,7 +263,7 @@ static struct session_gauges gauges(const struct session *s)
     };
     const struct client *c;
     const struct use *u;
-    TAILQ_FOREACH (u, &s->wanting, wanting)
+    TAILQ_FOREACH (u, &s->wanting, outbox->wanting)
         g.client_grants_waiting++;
     TAILQ_FOREACH (c, &s->waiting, waiting)
         g.client_output_bytes += c->out.bytes;

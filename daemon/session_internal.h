@@ -34,6 +34,8 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
 #define RUN_BYTES 16384u       /* messages to one group that share a copy */
 #define RUNS_SPARE_MAX 128u    /* memory of copies kept for the next */
+#define SHORT_BYTES 2048u      /* a copy for a group among many is as short */
+#define SHORTS_SPARE_MAX 512u
 #define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
 #define MESSAGE_COST 16u       /* what a message counts beside its bytes */
 #define LINGER_US 60000000u    /* a group stays open to send after its last sender */
@@ -42,6 +44,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define SCRATCH_ARENA_MAX (64u << 20)
 #define RECEIVE_QUANTUM_BYTES (1u << 20)
 #define IDS_MAX (1u << 20)   /* ids that clients give to groups */
+#define PAGE_IDS 64u
 #define POSITIONS_MAX 4096u  /* senders remembered per group */
 #define NAMES_TOLD_MAX 8192u /* hosts remembered per client as told */
 #define NO_HANDLE UINT32_MAX
@@ -157,46 +160,56 @@ struct run {
     uint64_t first, count;
 };
 
+/* What a connection sends to a group. */
+struct outbox {
+    TAILQ_ENTRY(use) ready, dirty, sending, wanting, large_entry;
+    bool is_ready, is_dirty, wants, is_large; /* on the lists */
+    bool grant_now;                           /* opened: a grant is due, whatever it comes to */
+    bool revoke_now;                          /* the Revoke is not told yet */
+    struct queued *queue;                     /* ring, a power of two */
+    uint32_t queue_first, queue_count, queue_room;
+    uint64_t credit;     /* bytes that the client may still send */
+    uint64_t untold;     /* of them, those that it does not know of yet */
+    uint64_t queue_cost; /* bytes that the queue counts */
+    uint64_t leaving;    /* the same of the message that the core has in hand */
+    uint64_t limit;      /* credit and queue are renewed up to this: the share and extra */
+    uint64_t counted[GRANT_KINDS];            /* in the purses */
+    uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
+    uint64_t base;   /* what the client calls its first message is base + 1 */
+    uint64_t old;    /* bytes of a revoked grant that it may still use, until it answers */
+    uint64_t revoke; /* serial of the Revoke that is not answered; 0: none */
+    uint64_t extra;
+    uint64_t need;     /* the client waits to send a message that counts so much; 0: none */
+    uint64_t large_us; /* when it was last granted beyond its limit */
+};
+
 /* What one connection has to do with one group. It outlives the connection, or its own closing,
  * until all that was accepted is settled. */
 struct use {
     struct client *client; /* not owned; NULL: gone */
     struct local *local;   /* not owned */
-    uint64_t conn;         /* number of the connection, for the trace */
+    struct outbox *outbox; /* owned; NULL: it was never opened to send */
     uint32_t id;           /* the client's */
-    bool listed;           /* in by_id of the client */
-    UT_hash_handle hh;
-    TAILQ_ENTRY(use) of_local, sub, ready, dirty, sending, wanting, large_entry, late_entry;
-
-    struct late *late; /* what a subscription with policy latest keeps aside; NULL: nothing */
+    bool listed;           /* in the pages of the client */
+    bool send, refused;    /* refused: what is submitted is lost at once */
     bool latest;
     bool recv, viewed, no_echo; /* viewed: the subscription has begun */
     bool rejoining;             /* the next view begins it again, after an expulsion */
-    uint64_t start_serial;      /* deliveries of the group before the subscription began */
-    uint64_t last_out;          /* byte of the client's output after its last message */
-
-    bool send, refused;      /* refused: what is submitted is lost at once */
-    bool is_ready, is_dirty; /* on the lists */
-    bool grant_now;          /* opened: a grant is due, whatever it comes to */
-    struct queued *queue;    /* ring, a power of two */
-    uint32_t queue_first, queue_count, queue_room;
-    uint64_t credit;     /* bytes that the client may still send */
-    uint64_t untold;     /* of them, those that it does not know of yet */
-    uint64_t old;        /* bytes of a revoked grant that it may still use, until it answers */
-    uint64_t revoke;     /* serial of the Revoke that is not answered; 0: none */
-    uint64_t queue_cost; /* bytes that the queue counts */
-    uint64_t leaving;    /* the same of the message that the core has in hand */
-    uint64_t limit;      /* credit and queue are renewed up to this: the share and extra */
-    uint64_t extra;
-    uint64_t need; /* the client waits to send a message that counts so much; 0: none */
-    uint64_t counted[GRANT_KINDS];            /* in the purses */
-    uint64_t large_us;                        /* when it was last granted beyond its limit */
-    bool revoke_now;                          /* the Revoke is not told yet */
-    bool wants, is_large;                     /* on the lists */
-    uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
-    uint64_t base; /* what the client calls its first message is base + 1 */
+    TAILQ_ENTRY(use) sub;
+    uint64_t last_out;     /* byte of the client's output after its last message */
+    uint64_t start_serial; /* deliveries of the group before the subscription began */
+    uint64_t conn;         /* number of the connection, for the trace */
+    struct late *late;     /* what a subscription with policy latest keeps aside; NULL: nothing */
+    TAILQ_ENTRY(use) of_local, late_entry;
 };
 TAILQ_HEAD(use_list, use);
+
+/* The uses with PAGE_IDS ids in a row. Ids are dense as a rule; who spreads them pays a page for
+ * each. */
+struct use_page {
+    uint32_t used;
+    struct use *use[PAGE_IDS];
+};
 
 /* Somebody waits for a mode of a group to come, or for the membership to go. */
 enum wait_kind { WAIT_RECV, WAIT_SEND, WAIT_GONE };
@@ -220,33 +233,34 @@ enum linger { LINGER_NONE, LINGER_ON, LINGER_OVER };
 
 /* A group that this host's clients use, or that the node still leaves. */
 struct local {
-    UT_hash_handle hh;
-    char *name;
-    uint32_t handle; /* the node's; NO_HANDLE: not open */
-    unsigned open;   /* modes asked of the node */
-    bool leaving;    /* NODE_RECV was closed, GROUP_LEFT is to come */
-    bool viewed, sendable;
-    bool held; /* by a Hold */
-    bool is_pending;
-    enum linger linger;
-    uint64_t linger_until_us;
-    uint64_t epoch;
-    struct members *members;
+    struct use_list subs, ready;
     struct position *positions; /* by sender */
     uint32_t position_count, position_room, position_hit;
+    uint32_t handle; /* the node's; NO_HANDLE: not open */
     uint64_t serial; /* deliveries so far */
-    uint32_t receivers, senders;
     uint64_t queued; /* messages in the queues of all uses */
-    struct {         /* a message that may not be in packets as a whole yet; use NULL: none */
+    struct run *runs; /* ring, a power of two */
+    uint32_t run_first, run_count, run_room;
+    uint8_t open; /* modes asked of the node */
+    bool leaving; /* NODE_RECV was closed, GROUP_LEFT is to come */
+    bool viewed, sendable;
+    struct { /* a message that may not be in packets as a whole yet; use NULL: none */
         struct use *use;
         struct buf *body; /* a reference */
         uint64_t number;
     } hand;
-    struct use_list uses, subs, ready;
-    struct run *runs; /* ring, a power of two */
-    size_t run_first, run_count, run_room;
+    bool held; /* by a Hold */
+    bool is_pending;
+    uint8_t linger; /* enum linger */
+    uint32_t receivers, senders;
+    uint64_t linger_until_us;
+    uint64_t epoch;
+    struct members *members;
+    struct use_list uses;
     LIST_HEAD(, waiter) waiters;
     TAILQ_ENTRY(local) pending, lingering, leaving_entry;
+    UT_hash_handle hh;
+    char name[];
 };
 
 struct segment {
@@ -304,9 +318,8 @@ struct client {
     bool is_waiting; /* output waits */
     bool aged;       /* its oldest output is older than the cap */
     uint64_t frames;
-    struct use *by_id;
-    struct use *last; /* looked up last */
-    uint32_t use_count;
+    struct use_page **pages; /* uses by the client's id; NULL: none there */
+    uint32_t page_count, use_count;
     struct output out;
     struct batch batch;
     struct use_list dirty; /* uses with a completion or a grant to tell */
@@ -352,6 +365,7 @@ struct session {
     struct arena scratch;    /* of the message being built */
     struct buf_pool *blocks; /* for clients' output; owned */
     struct buf_pool *runs;   /* for what clients submit; owned */
+    struct buf_pool *shorts; /* the same; owned */
     struct session_stats stats;
     struct sample sample; /* the message of a use that is timed until it is pulled */
     uint64_t watch_us; /* the trace looks at the gauges */
@@ -386,7 +400,13 @@ int request_close(struct client *c, const Qsm__CloseGroups *m);
 int request_hold(struct client *c, const Qsm__Hold *m);
 /* Ends the waiters of l of one kind; error 0: what they wait for came. */
 void waiters_end(struct local *l, enum wait_kind kind, int error, const char *text);
-struct use *use_find(struct client *c, uint32_t id); /* NULL: none */
+static inline struct use *use_find(const struct client *c, uint32_t id) /* NULL: none */
+{
+    const struct use_page *p = id / PAGE_IDS < c->page_count ? c->pages[id / PAGE_IDS] : NULL;
+    return p ? p->use[id % PAGE_IDS] : NULL;
+}
+/* The first of the client's uses with an id from *id on, which becomes the one to go on with. */
+struct use *use_from(const struct client *c, uint32_t *id);
 /* Frees u once it is closed and nothing of it is left. */
 void use_release(struct session *s, struct use *u);
 /* The connection is gone: ends all that it has to do with groups, telling nobody. */
@@ -479,6 +499,8 @@ void feed_done(struct session *s, struct use *u);
 
 /* ---- session_out.c */
 void out_control(struct client *c, const Qsm__ToClient *m);
+/* The same of a message of two numbers, for less. */
+void out_pair(struct client *c, Qsm__ToClient__WhatCase what, uint32_t id, uint64_t value);
 /* Queues a message; false: a cap of the client is reached. */
 bool out_message(struct client *c, struct use *u, const struct delivery *d);
 bool out_room(const struct client *c, uint64_t bytes, uint32_t messages);

@@ -226,6 +226,22 @@ void out_control(struct client *c, const Qsm__ToClient *m)
     segment_add(c, buf, at, FRAME_HEAD_BYTES + body, 0);
 }
 
+void out_pair(struct client *c, Qsm__ToClient__WhatCase what, uint32_t id, uint64_t value)
+{
+    const struct frame_pair pair = {.field = (uint8_t)what, .id = id, .value = value};
+    uint8_t body[FRAME_PAIR_BYTES];
+    struct buf *buf;
+
+    if (c->error)
+        return;
+    out_cut(c);
+    size_t bytes = frame_write_pair(body, &pair);
+    uint8_t *at = block_room(c, FRAME_HEAD_BYTES + bytes, &buf);
+    frame_write_head(at, KIND_TO_CLIENT, 0, bytes);
+    memcpy(at + FRAME_HEAD_BYTES, body, bytes);
+    segment_add(c, buf, at, FRAME_HEAD_BYTES + bytes, 0);
+}
+
 void out_result(struct client *c, uint64_t request, int error, const char *text)
 {
     Qsm__Result r = QSM__RESULT__INIT;

@@ -81,48 +81,77 @@ static void waiters_cancel(struct use *u, enum wait_kind kind)
 
 /* ---- uses */
 
-struct use *use_find(struct client *c, uint32_t id)
-{
-    struct use *u = c->last;
-    if (u && u->id == id)
-        return u;
-    HASH_FIND(hh, c->by_id, &id, sizeof(id), u);
-    if (u)
-        c->last = u;
-    return u;
-}
-
 static bool use_closed(const struct use *u)
 {
     return !u->recv && !u->send && !u->refused;
+}
+
+struct use *use_from(const struct client *c, uint32_t *id)
+{
+    while (*id / PAGE_IDS < c->page_count) {
+        if (!c->pages[*id / PAGE_IDS]) {
+            *id = (*id / PAGE_IDS + 1) * PAGE_IDS;
+            continue;
+        }
+        struct use *u = use_find(c, (*id)++);
+        if (u)
+            return u;
+    }
+    return NULL;
 }
 
 /* The client's id is not u's any more. */
 static void use_unlist(struct use *u)
 {
     struct client *c = u->client;
-    HASH_DEL(c->by_id, u);
+    struct use_page **p = &c->pages[u->id / PAGE_IDS];
+    (*p)->use[u->id % PAGE_IDS] = NULL;
+    if (--(*p)->used == 0) {
+        free(*p);
+        *p = NULL;
+    }
     u->listed = false;
     c->use_count--;
     c->s->use_count--;
-    if (c->last == u)
-        c->last = NULL;
+}
+
+static struct use_page *page_get(struct client *c, uint32_t page)
+{
+    if (page >= c->page_count) {
+        uint32_t count = c->page_count > 0 ? c->page_count : 1;
+        while (count <= page)
+            count *= 2;
+        c->pages = session_grow(c->pages, count, sizeof(struct use_page *));
+        memset(c->pages + c->page_count, 0, (count - c->page_count) * sizeof(struct use_page *));
+        c->page_count = count;
+    }
+    if (!c->pages[page])
+        c->pages[page] = session_alloc(1, sizeof(*c->pages[page]));
+    return c->pages[page];
 }
 
 static void use_list(struct client *c, struct use *u, uint32_t id)
 {
+    struct use_page *p = page_get(c, id / PAGE_IDS);
+    p->use[id % PAGE_IDS] = u;
+    p->used++;
     u->id = id;
-    HASH_ADD(hh, c->by_id, id, sizeof(u->id), u);
     u->listed = true;
     c->use_count++;
     c->s->use_count++;
+}
+
+/* Whether nothing that it sent is to be settled or told. */
+static bool outbox_empty(const struct outbox *o)
+{
+    return !o || (o->queue_count == 0 && o->pulled == o->settled && !o->is_dirty);
 }
 
 void use_release(struct session *s, struct use *u)
 {
     struct local *l = u->local;
 
-    if (!use_closed(u) || u->queue_count > 0 || u->pulled != u->settled || u->is_dirty)
+    if (!use_closed(u) || !outbox_empty(u->outbox))
         return;
     if (u->listed)
         use_unlist(u);
@@ -136,10 +165,12 @@ static void use_orphan(struct session *s, struct use *u)
 {
     if (u->listed)
         use_unlist(u);
-    if (u->is_dirty)
-        TAILQ_REMOVE(&u->client->dirty, u, dirty);
-    u->is_dirty = false;
-    grant_orphan(u);
+    if (u->outbox && u->outbox->is_dirty) {
+        TAILQ_REMOVE(&u->client->dirty, u, outbox->dirty);
+        u->outbox->is_dirty = false;
+    }
+    if (u->outbox)
+        grant_orphan(u);
     u->client = NULL;
     use_release(s, u);
 }
@@ -211,7 +242,6 @@ static void use_open(struct use *u, const Qsm__OpenGroup *g, struct request *r)
     if (g->send && !u->send) {
         u->send = true;
         u->refused = false;
-        u->base = u->told = u->accepted;
         l->senders++;
         feed_begin(u);
     }
@@ -231,9 +261,7 @@ static int open_check(struct client *c, const Qsm__OpenGroups *m, size_t *ret_ne
         if (!g->recv && !g->send)
             return client_fail(c, -EINVAL, "is neither to receive nor to send",
                                "OpenGroups.group[%zu]", i);
-        struct use *u;
-        HASH_FIND(hh, c->by_id, &g->id, sizeof(g->id), u);
-        *ret_new += u == NULL;
+        *ret_new += use_find(c, g->id) == NULL;
     }
     return 0;
 }
@@ -371,14 +399,15 @@ int request_hold(struct client *c, const Qsm__Hold *m)
 
 void client_leave(struct client *c)
 {
-    struct use *u, *next;
+    struct use *u;
     struct request *r;
 
     while ((r = LIST_FIRST(&c->requests))) {
         r->client = NULL;
         LIST_REMOVE(r, entry);
     }
-    HASH_ITER (hh, c->by_id, u, next) {
+    uint32_t id = 0;
+    while ((u = use_from(c, &id))) {
         struct local *l = u->local;
         waiters_cancel(u, WAIT_RECV);
         waiters_cancel(u, WAIT_SEND);

@@ -79,3 +79,65 @@ void frame_write_head(uint8_t out[FRAME_HEAD_BYTES], uint8_t kind, size_t header
     out[6] = (uint8_t)header_bytes;
     out[7] = (uint8_t)(header_bytes >> 8);
 }
+
+/* ---- pairs */
+
+enum { TAG_ID = 1 << 3, TAG_VALUE = 2 << 3, TYPE_MESSAGE = 2, VARINT_BYTES = 10 };
+
+/* Fields that are 0 are not written. */
+static uint8_t *put_number(uint8_t *at, uint8_t tag, uint64_t number)
+{
+    if (number == 0)
+        return at;
+    *at++ = tag;
+    for (; number >= 0x80; number >>= 7)
+        *at++ = (uint8_t)(number | 0x80);
+    *at++ = (uint8_t)number;
+    return at;
+}
+
+/* Returns what is behind the field, or NULL: malformed. */
+static const uint8_t *get_number(const uint8_t *at, const uint8_t *end, uint8_t tag,
+                                 uint64_t *ret_number)
+{
+    *ret_number = 0;
+    if (at == end || *at != tag)
+        return at;
+    at++;
+    for (unsigned i = 0; i < VARINT_BYTES && at < end; i++) {
+        uint8_t byte = *at++;
+        *ret_number |= (uint64_t)(byte & 0x7f) << (7 * i);
+        if (byte < 0x80)
+            return i < VARINT_BYTES - 1 || byte <= 1 ? at : NULL;
+    }
+    return NULL;
+}
+
+size_t frame_write_pair(uint8_t out[FRAME_PAIR_BYTES], const struct frame_pair *pair)
+{
+    uint8_t *at = out + 2;
+
+    assert(pair->field < 16);
+    at = put_number(at, TAG_ID, pair->id);
+    at = put_number(at, TAG_VALUE, pair->value);
+    out[0] = (uint8_t)(pair->field << 3 | TYPE_MESSAGE);
+    out[1] = (uint8_t)(at - out - 2);
+    return (size_t)(at - out);
+}
+
+bool frame_read_pair(const uint8_t *bytes, size_t count, struct frame_pair *ret)
+{
+    const uint8_t *at = bytes + 2, *end = bytes + count;
+    uint64_t id;
+
+    if (count < 2 || count > FRAME_PAIR_BYTES || bytes[1] != count - 2 || bytes[0] >= 0x80 ||
+        (bytes[0] & 7) != TYPE_MESSAGE)
+        return false;
+    at = get_number(at, end, TAG_ID, &id);
+    if (!at || id > UINT32_MAX)
+        return false;
+    at = get_number(at, end, TAG_VALUE, &ret->value);
+    ret->field = bytes[0] >> 3;
+    ret->id = (uint32_t)id;
+    return at == end;
+}

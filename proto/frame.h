@@ -35,6 +35,22 @@ size_t frame_wants(const uint8_t *bytes, size_t count);
 void frame_write_head(uint8_t out[FRAME_HEAD_BYTES], uint8_t kind, size_t header_bytes,
                       size_t payload_bytes);
 
+/* A control message that holds one message of two numbers, `id` in field 1 and `value` in field 2:
+ * a Grant or a Completion. Each group has its own, so that they are as many as the messages when
+ * there are many groups, and by the tables of protobuf-c they cost more than those. The bytes are
+ * the same. */
+struct frame_pair {
+    uint8_t field; /* of the message inside, below 16 */
+    uint32_t id;
+    uint64_t value;
+};
+#define FRAME_PAIR_BYTES 19 /* at most */
+
+/* Returns how many bytes it wrote. */
+size_t frame_write_pair(uint8_t out[FRAME_PAIR_BYTES], const struct frame_pair *pair);
+/* False: it is another message, or this one written in another way than above. */
+bool frame_read_pair(const uint8_t *bytes, size_t count, struct frame_pair *ret);
+
 /* Lists in the header of a data frame of count messages have an entry for each, or one for all. */
 static inline bool frame_list_fits(size_t entries, uint32_t count)
 {

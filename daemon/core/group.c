@@ -17,8 +17,10 @@ static void clear_places(struct group *g)
     for (uint32_t i = 0; i < g->place_count; i++) {
         view_unref(g->places[i].view);
     }
-    free(g->places);
-    g->places = NULL;
+    if (g->places != &g->one) {
+        free(g->places);
+    }
+    g->places = &g->one;
     g->place_count = 0;
 }
 
@@ -27,34 +29,31 @@ static void group_free(struct group *g)
     clear_places(g);
     buf_unref(g->pending.body);
     free(g->members);
-    free(g->last_units);
-    free(g->name);
+    free(g->wide);
     free(g);
 }
 
 uint64_t groups_bytes(const struct groups *gs)
 {
     const struct group *g, *next;
-    uint64_t bytes = gs->handle_room * sizeof gs->handles[0] + HASH_OVERHEAD(by_name, gs->by_name) +
-                     HASH_OVERHEAD(by_gid, gs->by_gid);
+    uint64_t bytes = gs->handle_room * sizeof gs->handles[0] + gs->gid_room * sizeof gs->by_gid[0] +
+                     HASH_OVERHEAD(by_name, gs->by_name);
     HASH_ITER (by_name, gs->by_name, g, next) {
-        bytes += sizeof *g + strlen(g->name) + 1 + g->place_count * sizeof g->places[0] +
-                 g->member_count * sizeof g->members[0] +
-                 g->last_units_room * sizeof g->last_units[0];
+        bytes += sizeof *g + strlen(g->name) + 1 + g->member_count * sizeof g->members[0] +
+                 g->wide_room * sizeof g->wide[0];
+        bytes += g->places != &g->one ? g->place_count * sizeof g->places[0] : 0;
     }
-    /* Their handles are in the groups. */
-    return bytes -
-           (HASH_CNT(by_name, gs->by_name) + HASH_CNT(by_gid, gs->by_gid)) * sizeof(UT_hash_handle);
+    return bytes - HASH_CNT(by_name, gs->by_name) * sizeof(UT_hash_handle); /* in the groups */
 }
 
 void groups_done(struct groups *gs)
 {
     struct group *g, *next;
-    HASH_CLEAR(by_gid, gs->by_gid);
     HASH_ITER (by_name, gs->by_name, g, next) {
         HASH_DELETE(by_name, gs->by_name, g);
         group_free(g);
     }
+    free(gs->by_gid);
     free(gs->handles);
 }
 
@@ -67,8 +66,10 @@ struct group *groups_by_name(struct groups *gs, const char *name)
 
 struct group *groups_by_gid(struct groups *gs, uint32_t gid)
 {
-    struct group *g;
-    HASH_FIND(by_gid, gs->by_gid, &gid, sizeof gid, g);
+    struct group *g = gs->gid_room > 0 ? gs->by_gid[gid & (gs->gid_room - 1)] : NULL;
+    while (g != NULL && g->gid != gid) {
+        g = g->next_gid;
+    }
     return g;
 }
 
@@ -83,13 +84,51 @@ struct group *groups_add(struct groups *gs, const char *name)
     if (g != NULL) {
         return g;
     }
-    g = context_alloc(1, sizeof *g);
-    g->name = strdup(name);
-    assert(g->name != NULL);
+    size_t name_bytes = strlen(name) + 1;
+    g = context_alloc(1, sizeof *g + name_bytes);
+    memcpy(g->name, name, name_bytes);
+    g->places = &g->one;
     g->handle = GROUP_NO_HANDLE;
     g->dry = true;
     HASH_ADD_KEYPTR(by_name, gs->by_name, g->name, (unsigned)strlen(g->name), g);
     return g;
+}
+
+static struct group **gid_list(const struct groups *gs, uint32_t gid)
+{
+    return &gs->by_gid[gid & (gs->gid_room - 1)];
+}
+
+static void gid_insert(struct groups *gs, struct group *g)
+{
+    struct group **list = gid_list(gs, g->gid);
+    g->next_gid = *list;
+    *list = g;
+}
+
+/* Ids of the CMS are numbers in a row, more or less: they are their own hash. */
+static void gid_grow(struct groups *gs)
+{
+    free(gs->by_gid);
+    gs->gid_room = gs->gid_room > 0 ? gs->gid_room * 2 : 64;
+    gs->by_gid = context_alloc(gs->gid_room, sizeof gs->by_gid[0]);
+    struct group *g, *next;
+    HASH_ITER (by_name, gs->by_name, g, next) {
+        if (g->gid != 0) {
+            gid_insert(gs, g);
+        }
+    }
+}
+
+static void gid_remove(struct groups *gs, struct group *g)
+{
+    struct group **at = gid_list(gs, g->gid);
+    while (*at != g) {
+        at = &(*at)->next_gid;
+    }
+    *at = g->next_gid;
+    g->gid = 0;
+    gs->gid_count--;
 }
 
 void groups_set_gid(struct groups *gs, struct group *g, uint32_t gid)
@@ -98,12 +137,17 @@ void groups_set_gid(struct groups *gs, struct group *g, uint32_t gid)
         return;
     }
     if (g->gid != 0) {
-        HASH_DELETE(by_gid, gs->by_gid, g);
+        gid_remove(gs, g);
+    }
+    if (gid == 0) {
+        return;
+    }
+    if (gs->gid_count == gs->gid_room) {
+        gid_grow(gs);
     }
     g->gid = gid;
-    if (gid != 0) {
-        HASH_ADD(by_gid, gs->by_gid, gid, sizeof g->gid, g);
-    }
+    gid_insert(gs, g);
+    gs->gid_count++;
 }
 
 int groups_take_handle(struct groups *gs, struct group *g)
@@ -176,7 +220,9 @@ void groups_forget(struct groups *gs, struct group *g)
 
 void groups_reset(struct groups *gs)
 {
-    HASH_CLEAR(by_gid, gs->by_gid);
+    free(gs->by_gid);
+    gs->by_gid = NULL;
+    gs->gid_room = gs->gid_count = 0;
     struct group *g, *next;
     HASH_ITER (by_name, gs->by_name, g, next) {
         clear_places(g);
@@ -187,6 +233,8 @@ void groups_reset(struct groups *gs)
         g->epoch = 0;
         g->asked = g->installed = 0;
         g->sent = g->stable = g->unit_sent = g->unit_stable = 0;
+        g->sent_to = g->stable_to = 0;
+        g->wide_count = 0;
         buf_unref(g->pending.body);
         g->pending.body = NULL;
         g->index = 0;
@@ -201,7 +249,12 @@ void groups_reset(struct groups *gs)
 
 void group_add_place(struct group *g, struct view *v, uint32_t slot)
 {
-    g->places = context_grow(g->places, g->place_count + 1, sizeof g->places[0]);
+    if (g->place_count == 1) {
+        g->places = context_alloc(2, sizeof g->places[0]);
+        g->places[0] = g->one;
+    } else if (g->place_count > 1) {
+        g->places = context_grow(g->places, g->place_count + 1, sizeof g->places[0]);
+    }
     g->places[g->place_count++] = (struct place){.view = view_ref(v), .slot = slot};
 }
 
@@ -211,6 +264,11 @@ void group_remove_place(struct group *g, uint32_t rid)
         if (g->places[i].view->rid == rid) {
             view_unref(g->places[i].view);
             g->places[i] = g->places[--g->place_count];
+            if (g->place_count == 1) {
+                g->one = g->places[0];
+                free(g->places);
+                g->places = &g->one;
+            }
             return;
         }
     }
@@ -256,21 +314,51 @@ bool group_listens(const struct group *g)
            ((g->want & NODE_RECV) || g->leaving);
 }
 
+static struct wide *wide_at(const struct group *g, uint32_t i)
+{
+    return &g->wide[(g->wide_first + i) & (g->wide_room - 1)];
+}
+
+static void wide_add(struct group *g)
+{
+    if (g->wide_count == g->wide_room) {
+        uint32_t room = g->wide_room > 0 ? g->wide_room * 2 : 4;
+        struct wide *ring = context_alloc(room, sizeof ring[0]);
+        for (uint32_t i = 0; i < g->wide_count; i++) {
+            ring[i] = *wide_at(g, i);
+        }
+        free(g->wide);
+        g->wide = ring;
+        g->wide_first = 0;
+        g->wide_room = room;
+    }
+    *wide_at(g, g->wide_count++) = (struct wide){.number = g->sent, .last_unit = g->unit_sent};
+}
+
 void group_sent(struct group *g)
 {
-    size_t waiting = (size_t)(g->sent - g->stable);
-    if (waiting == g->last_units_room) {
-        size_t room = waiting ? waiting * 2 : 16;
-        uint64_t *units = context_alloc(room, sizeof units[0]);
-        for (uint64_t n = g->stable + 1; n <= g->sent; n++) {
-            units[n & (room - 1)] = g->last_units[n & (g->last_units_room - 1)];
-        }
-        free(g->last_units);
-        g->last_units = units;
-        g->last_units_room = room;
-    }
     g->sent++;
-    g->last_units[g->sent & (g->last_units_room - 1)] = g->unit_sent;
+    if (g->unit_sent != g->sent_to + 1) {
+        wide_add(g);
+    }
+    g->sent_to = g->unit_sent;
+}
+
+/* Counts the message behind `stable` if it ends by that unit. */
+static bool next_stable(struct group *g, uint64_t unit)
+{
+    bool wide = g->wide_count > 0 && wide_at(g, 0)->number == g->stable + 1;
+    uint64_t last = wide ? wide_at(g, 0)->last_unit : g->stable_to + 1;
+    if (last > unit) {
+        return false;
+    }
+    if (wide) {
+        g->wide_first = (g->wide_first + 1) & (g->wide_room - 1);
+        g->wide_count--;
+    }
+    g->stable++;
+    g->stable_to = last;
+    return true;
 }
 
 bool group_units_stable(struct group *g, uint64_t unit)
@@ -280,9 +368,7 @@ bool group_units_stable(struct group *g, uint64_t unit)
     }
     g->unit_stable = unit;
     uint64_t before = g->stable;
-    while (g->stable < g->sent &&
-           g->last_units[(g->stable + 1) & (g->last_units_room - 1)] <= unit) {
-        g->stable++;
+    while (g->stable < g->sent && next_stable(g, unit)) {
     }
     return g->stable != before;
 }

@@ -20,41 +20,49 @@ struct place {
     bool paused;                 /* in the scope of a view change: nothing is sent to the group */
 };
 
-struct group {
-    UT_hash_handle by_name, by_gid;
-    char *name;
-    uint32_t gid;    /* 0: the CMS has not said */
-    uint32_t handle; /* GROUP_NO_HANDLE: not open here */
-    uint64_t epoch;  /* group view installed */
-    uint32_t *members;
-    uint32_t member_count;
-    struct place *places;
-    uint32_t place_count;
+/* A message of more units than one, or behind some that were void. */
+struct wide {
+    uint64_t number, last_unit;
+};
 
-    unsigned want;      /* modes that the shell asked for */
-    unsigned asked;     /* modes that the CMS was told */
-    unsigned installed; /* modes in the view */
+/* What a message touches comes first, and together. */
+struct group {
+    uint32_t gid;      /* 0: the CMS has not said */
+    uint32_t handle;   /* GROUP_NO_HANDLE: not open here */
+    uint64_t epoch;    /* group view installed */
+    uint8_t want;      /* modes that the shell asked for */
+    uint8_t asked;     /* modes that the CMS was told */
+    uint8_t installed; /* modes in the view */
+    uint8_t named;     /* while a full state is installed: it names the group, and us as a sender */
+    uint8_t tell;      /* bits TELL_*: events that an open or close made due */
     bool refused;
-    unsigned named; /* while a full state is installed: it names the group, and us as a sender */
-    bool leaving;   /* closed for receiving while a member: until GROUP_LEFT */
-    unsigned tell;  /* bits TELL_*: events that an open or close made due */
-    bool noted;     /* on the list of those that want another look: modes to tell the CMS, events */
-    TAILQ_ENTRY(group) note;
+    bool leaving; /* closed for receiving while a member: until GROUP_LEFT */
+    bool noted;   /* on the list of those that want another look: modes to tell the CMS, events */
+    bool waits;   /* passed over: waits for room under a ticket */
+    bool dry;     /* the feed said so; node_ready makes it false */
+    bool voided;  /* cut off by a boundary once */
+    uint32_t place_count;
+    struct place *places; /* one, when there are no more */
+    struct place one;
 
     struct feed feed;
-    bool waits; /* passed over: waits for room under a ticket */
-    TAILQ_ENTRY(group) waiting;
-    bool dry;                        /* the feed said so; node_ready makes it false */
-    uint64_t sent, stable;           /* numbers of messages: fully sent, and told stable */
-    uint64_t unit_sent, unit_stable; /* units */
-    /* Messages that were sent but are not stable, as (last unit) in a ring buffer by number. */
-    uint64_t *last_units;
-    size_t last_units_room; /* a power of two, or 0 */
-
     struct message pending; /* pulled, not wholly sent; body NULL: none */
     uint32_t index, count;  /* next fragment of pending; count 1: not fragmented */
     uint32_t fragment_bytes;
-    bool voided; /* cut off by a boundary once */
+    uint64_t sent, stable;           /* numbers of messages: fully sent, and told stable */
+    uint64_t unit_sent, unit_stable; /* units */
+    uint64_t sent_to, stable_to;     /* the last unit of message `sent`, and of `stable` */
+    /* Those of the messages between the two that do not end one unit behind the one before, by
+     * number: a ring. */
+    struct wide *wide;
+    uint32_t wide_first, wide_count, wide_room; /* room: a power of two, or 0 */
+
+    uint32_t member_count;
+    uint32_t *members;
+    TAILQ_ENTRY(group) waiting, note;
+    struct group *next_gid; /* in its list of groups.by_gid */
+    UT_hash_handle by_name;
+    char name[];
 };
 
 #define GROUP_NO_HANDLE UINT32_MAX
@@ -66,7 +74,9 @@ TAILQ_HEAD(group_notes, group);
 
 struct groups {
     struct context *ctx; /* not owned */
-    struct group *by_name, *by_gid;
+    struct group *by_name;
+    struct group **by_gid; /* lists, by the gid modulo gid_room, a power of two or 0 */
+    uint32_t gid_room, gid_count;
     struct group_notes noted;
     struct group **handles; /* by handle, NULL: free */
     uint32_t handle_count, handle_room;

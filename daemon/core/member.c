@@ -140,7 +140,7 @@ static void say_changes(struct member *m)
         if (want == g->asked || g->refused) {
             continue;
         }
-        g->asked = want;
+        g->asked = (uint8_t)want;
         Qsm__Change *c = &changes[count];
         qsm__change__init(c);
         c->name = g->name;
@@ -180,7 +180,7 @@ void member_note(struct member *m, struct group *g)
 /* Events are not told inside node_open and node_close, which the shell is still in. */
 static void tell_soon(struct member *m, struct group *g, unsigned bits)
 {
-    g->tell |= bits;
+    g->tell |= (uint8_t)bits;
     groups_note(m->groups, g);
     timer_arm(&m->ctx->timers, &m->tell, m->ctx->now_us);
 }
@@ -192,7 +192,7 @@ void member_open(struct member *m, struct group *g, unsigned mode)
     fresh = mode & ~g->want;
     g->installed |= fresh & NODE_SEND;
 #endif
-    g->want |= mode;
+    g->want |= (uint8_t)mode;
     g->refused = false;
     if (mode & NODE_RECV) {
         g->leaving = false;
@@ -207,7 +207,7 @@ void member_open(struct member *m, struct group *g, unsigned mode)
 void member_close(struct member *m, struct group *g, unsigned mode)
 {
     unsigned lost = g->want & mode;
-    g->want &= ~mode;
+    g->want &= (uint8_t)~mode;
     g->refused = false;
     member_note(m, g);
     if ((lost & NODE_RECV) && !(g->installed & NODE_RECV)) {

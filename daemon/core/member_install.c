@@ -244,7 +244,7 @@ static void install_groups(struct installing *it)
 static void stop_sending(struct member *m, struct group *g)
 {
     if (g->installed & NODE_SEND) {
-        g->installed &= ~(unsigned)NODE_SEND;
+        g->installed &= (uint8_t)~NODE_SEND;
         send_forget(m->send, g);
     }
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "frame.h"
+#include "ipc.pb-c.h"
 #include "suites.h"
 
 /* A data frame with a header of 3 bytes and a payload of 5. */
@@ -118,6 +119,60 @@ START_TEST(no_flipped_byte_reads_outside_of_what_arrived)
 }
 END_TEST
 
+static size_t pack_grant(uint8_t out[64], uint32_t id, uint64_t bytes)
+{
+    Qsm__Grant g = QSM__GRANT__INIT;
+    Qsm__ToClient m = QSM__TO_CLIENT__INIT;
+    g.id = id;
+    g.bytes = bytes;
+    m.what_case = QSM__TO_CLIENT__WHAT_GRANT;
+    m.grant = &g;
+    ck_assert_uint_le(qsm__to_client__get_packed_size(&m), FRAME_PAIR_BYTES);
+    return qsm__to_client__pack(&m, out);
+}
+
+START_TEST(a_pair_is_what_protobuf_c_writes)
+{
+    static const uint64_t numbers[] = {0,     1,          127,         128,       16383,
+                                       16384, UINT32_MAX, 1ull << 32u, INT64_MAX, UINT64_MAX};
+    enum { COUNT = sizeof(numbers) / sizeof(numbers[0]) };
+    for (int i = 0; i < COUNT * COUNT; i++) {
+        struct frame_pair p = {5, (uint32_t)numbers[i / COUNT], numbers[i % COUNT]}, got;
+        uint8_t packed[64], written[FRAME_PAIR_BYTES];
+        size_t size = pack_grant(packed, p.id, p.value);
+        ck_assert_uint_eq(frame_write_pair(written, &p), size);
+        ck_assert_mem_eq(written, packed, size);
+        ck_assert(frame_read_pair(packed, size, &got));
+        ck_assert(got.field == p.field && got.id == p.id && got.value == p.value);
+        for (size_t n = 0; n < size; n++)
+            ck_assert(!frame_read_pair(packed, n, &got));
+    }
+}
+END_TEST
+
+/* What it takes protobuf-c takes as well, and as the same. */
+START_TEST(a_damaged_pair_is_no_pair_or_another_one)
+{
+    uint8_t bytes[64];
+    size_t size = pack_grant(bytes, 300, 70000);
+    for (size_t i = 0; i < size * 256; i++) {
+        uint8_t *exact = malloc(size);
+        struct frame_pair got;
+        memcpy(exact, bytes, size);
+        exact[i / 256] = (uint8_t)i;
+        if (frame_read_pair(exact, size, &got) && got.field == 5) {
+            Qsm__ToClient *m = qsm__to_client__unpack(NULL, size, exact);
+            ck_assert_ptr_nonnull(m);
+            ck_assert_int_eq(m->what_case, QSM__TO_CLIENT__WHAT_GRANT);
+            ck_assert_uint_eq(m->grant->id, got.id);
+            ck_assert_uint_eq(m->grant->bytes, got.value);
+            qsm__to_client__free_unpacked(m, NULL);
+        }
+        free(exact);
+    }
+}
+END_TEST
+
 Suite *suite_frame(void)
 {
     Suite *s = suite_create("frame");
@@ -129,6 +184,8 @@ Suite *suite_frame(void)
     tcase_add_test(t, impossible_lengths_are_refused);
     tcase_add_test(t, another_version_is_told_apart);
     tcase_add_test(t, no_flipped_byte_reads_outside_of_what_arrived);
+    tcase_add_test(t, a_pair_is_what_protobuf_c_writes);
+    tcase_add_test(t, a_damaged_pair_is_no_pair_or_another_one);
     suite_add_tcase(s, t);
     return s;
 }
