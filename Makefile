@@ -54,9 +54,10 @@ BASE += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-p
 LDFLAGS += -fsanitize=address,undefined
 else
 NO_UNDEFINED = -Wl,-z,defs
-# qsmd is optimized as a whole: its path of a packet leads through many small functions of many
-# files. The tests are linked from the same objects without that, which takes less time.
-WHOLE := $(if $(MUTANT)$(findstring clang,$(CC)),,-flto=auto)
+# qsmd is optimized as a whole, where the compiler can: its path of a packet leads through many small
+# functions of many files. All else is linked from the same objects without that, in less time.
+WHOLE := $(if $(MUTANT),,$(shell $(CC) -Werror -flto=auto -ffat-lto-objects -fsyntax-only \
+             -x c /dev/null 2>/dev/null && echo -flto=auto))
 $(BUILD)/daemon/%.o $(BUILD)/proto/%.o: BASE += $(WHOLE:%=% -ffat-lto-objects)
 endif
 ifdef MUTANT
@@ -173,7 +174,7 @@ $(BUILD)/%.o: %.c $(FLAGS_FILE) | $(PB_H)
 	@mkdir -p $(@D)
 	$(COMPILE)
 
-LINK = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
+LINK = $(CC) $(CFLAGS) $(if $(WHOLE),-fno-lto) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
 
 $(CORE_A): $(CORE_O)
 	@rm -f $@

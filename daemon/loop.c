@@ -30,6 +30,7 @@
 #define LOAD_EVERY_US 100000
 #define DATA_QUANTUM_US 2000u   /* receiving data before control is looked at again */
 #define DATA_QUANTUM_BYTES (1u << 20)
+#define TIMER_QUANTUM_US 5000u /* timers that are due */
 #define CLIENT_QUANTUM_US 5000u /* requests of clients */
 #define CLIENT_QUANTUM_BYTES CACHED_BYTES
 #define PULL_QUANTUM_US 5000u /* filling the sockets */
@@ -52,6 +53,7 @@
     X(wakeups, "turns that came after a sleep")                                                    \
     X(waits, "turns put off so that they find more to do")                                         \
     X(quantum_io, "turns in which the network used up its quantum")                                \
+    X(quantum_timers, "turns in which timers used up theirs")                                      \
     X(quantum_clients, "turns in which the clients used up theirs")                                \
     X(quantum_pull, "turns in which sending used up its quantum")                                  \
     X(turn_max_us, "longest turn")                                                                 \
@@ -60,7 +62,8 @@
 
 /* X(name, what takes so long): microseconds */
 #define LOOP_HISTOGRAMS(X)                                                                         \
-    X(turn_us, "a turn of the loop: what comes meanwhile waits at most so long to be looked at")
+    X(turn_us, "a turn of the loop: what comes meanwhile waits at most so long to be looked at")   \
+    X(lag_us, "what was due at a time, until a turn began after it")
 
 struct loop {
     struct loop_config config;
@@ -73,7 +76,8 @@ struct loop {
     bool again;              /* the turn left something to do */
     bool asked_to_stop, stopping;
     uint64_t stop_at_us;
-    uint64_t armed_at_us; /* when the alarm goes off: at the deadline or before */
+    uint64_t due_us;      /* when the next turn is: the deadline as of the last one */
+    uint64_t armed_at_us; /* when the alarm goes off: then or before */
     uint64_t load_us; /* when the node is told next how full its socket is */
     uint64_t now_us;  /* as of this turn's present step */
     uint64_t turn_ended_us, datagrams, client_bytes; /* datagrams, bytes: of this turn */
@@ -178,6 +182,7 @@ int loop_open(struct loop **ret, const struct loop_config *config, char *error, 
     l->base = event_base_new();
     assert(l->base);
     l->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    l->due_us = TIMER_NEVER;
     if (l->alarm_fd < 0) {
         rc = -errno;
         snprintf(error, error_bytes, "no timer: %s", strerror(errno));
@@ -349,6 +354,22 @@ static void receive(struct loop *l)
     l->again = l->again || more;
 }
 
+/* ---- timers */
+
+static void expire(struct loop *l)
+{
+    uint64_t end_us = l->now_us + TIMER_QUANTUM_US;
+
+    while (node_expire(l->config.node, l->now_us)) {
+        l->now_us = clock_now();
+        if (l->now_us >= end_us) {
+            l->counters.quantum_timers++;
+            break; /* the deadline has passed: another turn follows */
+        }
+    }
+    session_expire(l->config.session, l->now_us);
+}
+
 /* ---- the region's address */
 
 static bool in_network(const struct conf_network *network, uint32_t address)
@@ -477,6 +498,7 @@ static void arm(struct loop *l)
     uint64_t at_us = deadline(l);
     struct itimerspec at = {.it_value = {(time_t)(at_us / 1000000), (long)(at_us % 1000000 * 1000)}};
 
+    l->due_us = at_us > l->now_us ? at_us : l->now_us;
     if (at_us <= l->now_us) {
         l->again = true;
         return;
@@ -493,6 +515,8 @@ static void turn(struct loop *l)
 
     l->now_us = started_us;
     l->counters.turns++;
+    if (l->due_us <= started_us)
+        histogram_note(&l->lag_us, started_us - l->due_us);
     l->again = false;
     l->datagrams = l->client_bytes = 0;
     stop_when_asked(l);
@@ -500,8 +524,7 @@ static void turn(struct loop *l)
     receive(l);
 
     l->now_us = clock_now();
-    node_expire(l->config.node, l->now_us);
-    session_expire(l->config.session, l->now_us);
+    expire(l);
 
     if (ipc_receive(l->ipc, l->now_us + CLIENT_QUANTUM_US, CLIENT_QUANTUM_BYTES,
                     &l->client_bytes)) {

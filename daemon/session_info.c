@@ -270,6 +270,17 @@ static struct session_gauges gauges(const struct session *s)
     return g;
 }
 
+/* To count walks through all groups, which all clients wait for. */
+static uint64_t state_bytes(struct session *s, uint64_t groups)
+{
+    if (groups != s->state_groups || s->now_us >= s->state_us + groups * STATE_US_PER_GROUP) {
+        s->state_bytes = node_group_bytes(s->node) + locals_bytes(s);
+        s->state_groups = groups;
+        s->state_us = s->now_us;
+    }
+    return s->state_bytes;
+}
+
 static void answer_stats(struct client *c, const Qsm__Ask *m)
 {
     struct session *s = c->s;
@@ -285,7 +296,8 @@ static void answer_stats(struct client *c, const Qsm__Ask *m)
     SESSION_COUNTERS(X)
 #undef X
     struct session_gauges g = gauges(s);
-    g.group_state_bytes = node_group_bytes(s->node, &g.groups_known) + locals_bytes(s);
+    g.groups_known = node_group_count(s->node);
+    g.group_state_bytes = state_bytes(s, g.groups_known);
 #define X(name, text) counter_add(&t, #name, g.name);
     SESSION_GAUGES(X)
 #undef X

@@ -28,11 +28,11 @@
 #define MULTICAST_MASK 0xf0000000u
 
 const struct udp_kind udp_kinds[UDP_SOCKETS] = {
-    [UDP_CONTROL] = {NET_CONTROL, false, 4 << 20},
-    [UDP_CONTROL_GROUP] = {NET_CONTROL, true, 4 << 20},
-    [UDP_REPAIR] = {NET_REPAIR, false, 8 << 20},
-    [UDP_REPAIR_GROUP] = {NET_REPAIR, true, 8 << 20},
-    [UDP_DATA] = {NET_DATA, false, 0},
+    [UDP_CONTROL] = {NET_CONTROL, false, 4 << 20, .gro = false},
+    [UDP_CONTROL_GROUP] = {NET_CONTROL, true, 4 << 20, .gro = false},
+    [UDP_REPAIR] = {NET_REPAIR, false, 8 << 20, .gro = false},
+    [UDP_REPAIR_GROUP] = {NET_REPAIR, true, 8 << 20, .gro = false},
+    [UDP_DATA] = {NET_DATA, false, 0, .gro = false},
     [UDP_DATA_GROUP] = {NET_DATA, true, 32 << 20, .gro = true},
 };
 

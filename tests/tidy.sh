@@ -166,7 +166,7 @@ else
     nm --defined-only "$core" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u >"$build/core.defined"
     for object in $objects; do
         ar p "$core" "$object" >"$build/core.object"
-        nm -u "$build/core.object" | awk -v o="$object" '{ print $2, o }'
+        objdump -t "$build/core.object" | awk -v o="$object" '/\*UND\*/ { print $NF, o }'
     done | sort -u | grep -vwFf "$build/core.defined" | awk -v allowed="$allowed" '$1 !~ allowed' |
         report "the core calls nothing that does I/O"
     rm -f "$build/core.defined" "$build/core.object"

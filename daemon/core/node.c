@@ -16,6 +16,8 @@
 #include "send.h"
 #include "vote.h"
 
+#define TIMERS_PER_CALL 64u
+
 struct node {
     struct context ctx;
     struct groups groups;
@@ -374,11 +376,12 @@ uint64_t node_deadline(struct node *n)
     return timers_next(&n->ctx.timers);
 }
 
-void node_expire(struct node *n, uint64_t now_us)
+bool node_expire(struct node *n, uint64_t now_us)
 {
     n->ctx.now_us = now_us;
-    timers_expire(&n->ctx.timers, now_us);
+    timers_expire(&n->ctx.timers, now_us, TIMERS_PER_CALL);
     vote_check(&n->vote);
+    return timers_next(&n->ctx.timers) <= now_us;
 }
 
 /* ---- the link */
@@ -513,14 +516,18 @@ const struct node_peer *node_find_peer(const struct node *n, uint32_t id)
     return peers_find(&n->peers, id);
 }
 
-uint64_t node_group_bytes(const struct node *n, uint64_t *ret_groups)
+uint64_t node_group_count(const struct node *n)
+{
+    return HASH_CNT(by_name, n->groups.by_name);
+}
+
+uint64_t node_group_bytes(const struct node *n)
 {
     uint64_t bytes = groups_bytes(&n->groups);
     const struct channel_in *in, *next_in;
     const struct channel_out *out, *next_out;
     const struct region *r, *next;
 
-    *ret_groups = HASH_CNT(by_name, n->groups.by_name);
     HASH_ITER (hh, n->member.regions, r, next) {
         bytes += r->view->group_count * sizeof r->view->groups[0];
     }

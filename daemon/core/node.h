@@ -81,7 +81,8 @@ void node_load(struct node *n, uint64_t drops, uint32_t backlog_permille);
 /* ---- time */
 
 uint64_t node_deadline(struct node *n);            /* TIMER_NEVER: none */
-void node_expire(struct node *n, uint64_t now_us); /* runs what is due */
+/* Runs some of what is due; true: there is more. */
+bool node_expire(struct node *n, uint64_t now_us);
 
 /* ---- the ordered byte stream to the CMS */
 
@@ -114,9 +115,10 @@ void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us);
 /* The group's feed has something to pull. */
 void node_ready(struct node *n, uint32_t group, uint64_t now_us);
 
-/* Memory that all groups known here take, in bytes: their own and what channels keep of each, but
- * no messages. *ret_groups: how many there are. Goes through all of them. */
-uint64_t node_group_bytes(const struct node *n, uint64_t *ret_groups);
+/* How many groups are known here, and the memory that all of them take, in bytes: their own and
+ * what channels keep of each, but no messages. The latter goes through all of them. */
+uint64_t node_group_count(const struct node *n);
+uint64_t node_group_bytes(const struct node *n);
 
 /* The modes of an open group that are in the view. Who closes a group for sending and opens it
  * again before the close took effect can send still: no GROUP_SENDABLE comes. */

@@ -12,8 +12,11 @@ static int timer_compare(const struct timer *a, const struct timer *b)
     return 0;
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function" /* what of the tree is not called here */
 SPLAY_PROTOTYPE(timer_tree, timer, entry, timer_compare)
 SPLAY_GENERATE(timer_tree, timer, entry, timer_compare)
+#pragma GCC diagnostic pop
 
 void timers_init(struct timers *ts)
 {
@@ -73,13 +76,13 @@ static struct timer *next_due(struct timers *ts, uint64_t limit, uint64_t now_us
     return t != NULL && t->at_us <= now_us ? t : NULL;
 }
 
-unsigned timers_expire(struct timers *ts, uint64_t now_us)
+unsigned timers_expire(struct timers *ts, uint64_t now_us, unsigned most)
 {
     uint64_t limit = ts->armed;
     unsigned fired = 0;
     struct timer *t;
 
-    while ((t = next_due(ts, limit, now_us)) != NULL) {
+    while (fired < most && (t = next_due(ts, limit, now_us)) != NULL) {
         timer_cancel(ts, t);
         t->fire(t->ctx, now_us);
         fired++;

@@ -43,7 +43,7 @@ bool timer_armed(const struct timer *t);
 uint64_t timers_next(struct timers *ts);
 
 /* Fires what is due at now_us, earliest first; a timer armed for now_us or before while this runs
- * waits for the next call. Returns how many fired. */
-unsigned timers_expire(struct timers *ts, uint64_t now_us);
+ * waits for the next call, and so does what is beyond `most`. Returns how many fired. */
+unsigned timers_expire(struct timers *ts, uint64_t now_us, unsigned most);
 
 #endif

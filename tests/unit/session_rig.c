@@ -103,9 +103,13 @@ const struct node_stats *node_stats(struct node *n)
     return &stats;
 }
 
-uint64_t node_group_bytes(const struct node *n, uint64_t *ret_groups)
+uint64_t node_group_count(const struct node *n)
 {
-    *ret_groups = n->count;
+    return n->count;
+}
+
+uint64_t node_group_bytes(const struct node *n)
+{
     return n->count * UINT64_C(1000);
 }
 

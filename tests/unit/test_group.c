@@ -5,6 +5,7 @@
 #include "group.h"
 #include "name.h"
 #include "peer.h"
+#include "property.h"
 #include "suites.h"
 
 static struct context ctx;
@@ -135,6 +136,34 @@ START_TEST(a_message_is_stable_when_its_last_unit_is_in_all_regions)
 }
 END_TEST
 
+/* Messages of one unit, of several, and units that were void between them: against a list of where
+ * each ends. */
+START_TEST(messages_of_any_number_of_units_are_stable_when_their_last_one_is)
+{
+    enum { MESSAGES = 2000 };
+    static uint64_t last[MESSAGES + 1]; /* unit of each message */
+    uint64_t random = property_seed("units");
+    struct group *g = groups_add(&groups, "g");
+    uint64_t sent = 0, stable = 0, unit = 0, proved = 0;
+    while (stable < MESSAGES) {
+        if (sent < MESSAGES && property_below(&random, 3) > 0) {
+            unit += property_below(&random, 40) == 0 ? property_below(&random, 3) : 0;
+            unit += property_below(&random, 8) > 0 ? 1 : 2 + property_below(&random, 50);
+            g->unit_sent = unit;
+            group_sent(g);
+            last[++sent] = unit;
+        } else if (unit > proved) {
+            proved = sent == MESSAGES ? unit : proved + 1 + property_below(&random, unit - proved);
+            while (stable < sent && last[stable + 1] <= proved)
+                stable++;
+            group_units_stable(g, proved);
+        }
+        PROPERTY(g->sent == sent);
+        PROPERTY(g->stable == stable);
+    }
+}
+END_TEST
+
 START_TEST(peers_are_found_by_id_until_removed)
 {
     struct peers ps;
@@ -163,6 +192,7 @@ Suite *suite_group(void)
     tcase_add_test(t, a_group_that_nobody_needs_is_forgotten);
     tcase_add_test(t, members_are_those_of_all_its_regions_in_order);
     tcase_add_test(t, a_message_is_stable_when_its_last_unit_is_in_all_regions);
+    tcase_add_test(t, messages_of_any_number_of_units_are_stable_when_their_last_one_is);
     tcase_add_test(t, peers_are_found_by_id_until_removed);
     suite_add_tcase(s, t);
     return s;

@@ -1,5 +1,6 @@
 /* Tests of core/timer. */
 #include "timer.h"
+#include <limits.h>
 #include <stddef.h>
 #include "property.h"
 #include "suites.h"
@@ -40,7 +41,7 @@ START_TEST(what_is_due_fires_earliest_first)
     timer_arm(&timers, &alarms[2].timer, 20);
     timer_arm(&timers, &alarms[3].timer, 31);
     ck_assert_uint_eq(timers_next(&timers), 10);
-    ck_assert_uint_eq(timers_expire(&timers, 30), 3);
+    ck_assert_uint_eq(timers_expire(&timers, 30, UINT_MAX), 3);
     ck_assert_uint_eq(alarms[1].place, 1);
     ck_assert_uint_eq(alarms[2].place, 2);
     ck_assert_uint_eq(alarms[0].place, 3);
@@ -54,7 +55,7 @@ START_TEST(of_equal_times_the_first_armed_fires_first)
     timer_arm(&timers, &alarms[2].timer, 10);
     timer_arm(&timers, &alarms[0].timer, 10);
     timer_arm(&timers, &alarms[1].timer, 10);
-    timers_expire(&timers, 10);
+    timers_expire(&timers, 10, UINT_MAX);
     ck_assert_uint_eq(alarms[2].place, 1);
     ck_assert_uint_eq(alarms[0].place, 2);
     ck_assert_uint_eq(alarms[1].place, 3);
@@ -77,7 +78,7 @@ START_TEST(arming_again_moves_and_sooner_only_moves_forward)
     ck_assert(!timer_armed(t));
     timer_cancel(&timers, t);
     ck_assert_uint_eq(timers_next(&timers), TIMER_NEVER);
-    ck_assert_uint_eq(timers_expire(&timers, TIMER_NEVER - 1), 0);
+    ck_assert_uint_eq(timers_expire(&timers, TIMER_NEVER - 1, UINT_MAX), 0);
 }
 END_TEST
 
@@ -95,11 +96,11 @@ START_TEST(a_timer_armed_for_the_past_by_one_that_fires_waits_for_the_next_call)
     timer_init(&alarms[1].timer, on_fire_again, &alarms[1]);
     timer_arm(&timers, &alarms[0].timer, 10);
     timer_arm(&timers, &alarms[1].timer, 11);
-    ck_assert_uint_eq(timers_expire(&timers, 12), 2);
+    ck_assert_uint_eq(timers_expire(&timers, 12, UINT_MAX), 2);
     ck_assert_uint_eq(alarms[0].place, 1);
     ck_assert_uint_eq(alarms[1].place, 1);
     ck_assert_uint_eq(timers_next(&timers), 7);
-    ck_assert_uint_eq(timers_expire(&timers, 12), 2);
+    ck_assert_uint_eq(timers_expire(&timers, 12, UINT_MAX), 2);
 }
 END_TEST
 
@@ -114,8 +115,19 @@ START_TEST(a_timer_may_cancel_another_that_is_due)
     timer_init(&alarms[0].timer, on_fire_cancel, &alarms[1].timer);
     timer_arm(&timers, &alarms[0].timer, 10);
     timer_arm(&timers, &alarms[1].timer, 10);
-    ck_assert_uint_eq(timers_expire(&timers, 10), 1);
+    ck_assert_uint_eq(timers_expire(&timers, 10, UINT_MAX), 1);
     ck_assert_uint_eq(alarms[1].place, 0);
+}
+END_TEST
+
+START_TEST(as_many_fire_in_a_call_as_were_asked_for)
+{
+    for (int i = 0; i < 3; i++)
+        timer_arm(&timers, &alarms[i].timer, 10);
+    ck_assert_uint_eq(timers_expire(&timers, 10, 2), 2);
+    ck_assert_uint_eq(alarms[1].place, 2);
+    ck_assert(timer_armed(&alarms[2].timer));
+    ck_assert_uint_eq(timers_expire(&timers, 10, 2), 1);
 }
 END_TEST
 
@@ -139,7 +151,7 @@ START_TEST(random_arming_fires_each_alarm_at_its_time)
         now_us += property_below(&random, 10);
         for (int j = 0; j < ALARMS; j++)
             due += at[j] <= now_us;
-        PROPERTY(timers_expire(&timers, now_us) == due);
+        PROPERTY(timers_expire(&timers, now_us, UINT_MAX) == due);
         for (int j = 0; j < ALARMS; j++) {
             if (at[j] <= now_us)
                 at[j] = TIMER_NEVER;
@@ -161,6 +173,7 @@ Suite *suite_timer(void)
     tcase_add_test(t, arming_again_moves_and_sooner_only_moves_forward);
     tcase_add_test(t, a_timer_armed_for_the_past_by_one_that_fires_waits_for_the_next_call);
     tcase_add_test(t, a_timer_may_cancel_another_that_is_due);
+    tcase_add_test(t, as_many_fire_in_a_call_as_were_asked_for);
     tcase_add_test(t, random_arming_fires_each_alarm_at_its_time);
     suite_add_tcase(s, t);
     return s;
