@@ -25,7 +25,6 @@ perturb() {
     [[ $asked -gt 0 || $setting == undisturbed ]] || messages=$unlimited
     measure
     [[ $setting != undisturbed ]] || unlimited=$((${got[rate]:-0} * duration))
-    kill -CONT "${pid[$victim]}"
 }
 
 one_size() { # receivers

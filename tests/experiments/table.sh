@@ -14,27 +14,47 @@ numbered() { # experiment expression
         i=$((i + 1))
         script+="s/@$column\\b/\$$i/g;"
     done
-    sed "$script"'s/@[a-z_]*/"-"/g' <<<"$2"
+    sed "$script"'s/@[a-z0-9_]*/"-"/g' <<<"$2"
+}
+
+# The condition that a column of an expression has no value.
+missing() { # expression
+    echo "(0$(grep -o '@[a-z0-9_]*' <<<"$1" | sed 's/.*/ || & == "-"/' | tr -d '\n'))"
 }
 
 # What an expression is in each row that fits, rows without a value ("-") left out.
 rows_of() { # experiment condition expression
     [ -e "$results/$1.csv" ] || return 0
-    awk -F, "NR > 1 && ($(numbered "$1" "$2")) { print $(numbered "$1" "$3") }" "$results/$1.csv" |
-        grep -v -E '(^| )-( |$)'
+    awk -F, "NR > 1 && $(numbered "$1" "($2) && !$(missing "$3")") {
+            print $(numbered "$1" "$3")
+        }" "$results/$1.csv"
+}
+
+# The same of each row whose stream came to its end, "-" where there is no value: one condition
+# means the same rows, whatever is asked of them.
+measured() { # experiment condition expression
+    [ -e "$results/$1.csv" ] || return 0
+    awk -F, "NR > 1 && $(numbered "$1" "($2) && @rate != \"-\"") {
+            print ($(numbered "$1" "$(missing "$3") ? \"-\" : $3"))
+        }" "$results/$1.csv"
 }
 
 # The value of the first or last such row, to three digits, or "-".
 first() { # experiment condition expression
     local v
-    v=$(rows_of "$@" | head -n 1)
+    v=$(measured "$@" | head -n 1)
     digits "$v"
 }
 
 last() { # experiment condition expression
     local v
-    v=$(rows_of "$@" | tail -n 1)
+    v=$(measured "$@" | tail -n 1)
     digits "$v"
+}
+
+# There are not two such rows to compare.
+alone() { # experiment condition
+    (($(measured "$1" "$2" 1 | wc -l) < 2))
 }
 
 digits() { # value

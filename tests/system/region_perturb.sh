@@ -76,7 +76,6 @@ perturbed() { # group command
     kill "$perturber" 2>/dev/null
     wait "$perturber" 2>/dev/null
     unset 'host_pid[perturber]'
-    kill -CONT "${pid[$victim]}"
     measure "$group"
     check "region perturbed: $group, the others keep 98 % of their throughput" \
         less_than "$(awk -v r="${rates[undisturbed]}" 'BEGIN { print r * 0.98 - 1 }')" "${rates[$group]}"
