@@ -61,8 +61,9 @@ metered_value() { # event messages name…
             $3 == e && $1 ~ /^[0-9.]+$/ { sum += $1; seen++ }
             END { if (seen == files) printf "%.8f\n", sum / n }' "${@/#/$work/meter.}"
     elif [[ $event == raw_syscalls:sys_enter ]]; then
-        awk -v n="$count" '$NF == "total" { sum += $4 } END { printf "%.4f\n", sum / n }' \
-            "${@/#/$work/meter.}"
+        awk -v n="$count" -v files=$# '
+            $NF == "total" { sum += $4; seen++ }
+            END { if (seen == files) printf "%.8f\n", sum / n }' "${@/#/$work/meter.}"
     fi
 }
 
@@ -78,16 +79,20 @@ costs=(
     "qsmd.h2 recv.h2|a receiving host"
 )
 
-# A row for each of them.
+# A row for each of them; counted: the runs.
 costs_of() { # event unit scale words
     local i j values line
     for ((i = 0; i < ${#costs[@]}; i++)); do
         values=()
-        for ((j = 1; j <= repeats; j++)); do
+        for ((j = 1; j <= ${#counted[@]}; j++)); do
             line=$work/cost.$j.$1.$i
-            [[ ! -s $line ]] || values+=("$(awk -v k="$3" '{ printf "%.4f", $1 * k }' "$line")")
+            if [[ -s $line ]]; then
+                values+=("$(awk -v k="$3" '{ printf "%.8f", $1 * k }' "$line")")
+            else
+                values+=(-)
+            fi
         done
-        figure "$4 per message 1 -> 2 (${costs[$i]#*|})" "$2" "${values[@]:--}"
+        figure "$4 per message 1 -> 2 (${costs[$i]#*|})" "$2" "${values[@]}"
     done
 }
 
@@ -103,13 +108,14 @@ measure_calls() {
     count=$((${rate:-10000} * seconds))
     for ((j = 1; j <= repeats; j++)); do
         ! late || break
+        rm -f "$work"/meter.*
         meter_daemon h1
         meter_daemon h2
         sleep 0.3 # until they are attached
         rate=$(stream "calls-$j" 2 "$count")
         meters_end h1 h2
+        counted+=("${rate:--}")
         [[ -n $rate ]] || continue
-        counted+=("$rate")
         for event in ${events//,/ }; do
             for ((i = 0; i < ${#costs[@]}; i++)); do
                 # shellcheck disable=SC2086 # a list of names
@@ -117,7 +123,7 @@ measure_calls() {
             done
         done
     done
-    figure "messages 1 -> 2 while it is counted" 1/s "${counted[@]:--}"
+    figure "messages 1 -> 2 while it is counted" 1/s "${counted[@]}"
     costs_of raw_syscalls:sys_enter 1 1 "system calls"
     if [[ $meter == perf ]]; then
         costs_of task-clock us 1000 "CPU time"

@@ -86,9 +86,9 @@ say "load average at the end $(load); $SECONDS s"
 if [[ -n ${OUT:-} ]]; then
     {
         say "figure,unit,median,min,max,n,system,wire,receivers,bytes,loss_percent,rate," \
-            "percent,words" | tr -d ' '
+            "percent,words,runs" | tr -d ' '
         cat "$rows"
-        say "processors in use by others before,%,$busy,$busy,$busy,1,,,,,,,,"
-        load | awk '{ print "load average at the end,," $1 "," $1 "," $1 ",1,,,,,,,," }'
+        say "processors in use by others before,%,$busy,$busy,$busy,1,,,,,,,,,1"
+        load | awk '{ print "load average at the end,," $1 "," $1 "," $1 ",1,,,,,,,,,1" }'
     } >"$OUT"
 fi

@@ -14,9 +14,9 @@ groups_quiet=5        # seconds
 idle_groups=10000
 idle_quiet=10         # seconds
 
-# On all those hosts at the same time.
+# On all those hosts at the same time; fails when one of them could not.
 groups_ask() { # join|leave name count host…
-    local what=$1 count=$3 host names
+    local what=$1 count=$3 host names bad=0
     mapfile -t names < <(seq -f "$2.%.0f" 0 $((count - 1)))
     shift 3
     for host in "$@"; do
@@ -24,9 +24,13 @@ groups_ask() { # join|leave name count host…
         host_pid[ask-$host]=$!
     done
     for host in "$@"; do
-        wait "${host_pid[ask-$host]}" || say "$host could not $what $count groups"
+        if ! wait "${host_pid[ask-$host]}"; then
+            say "$host could not $what $count groups"
+            bad=1
+        fi
         unset "host_pid[ask-$host]"
     done
+    return $bad
 }
 
 # ---- quiet daemons
@@ -36,8 +40,9 @@ ran_ns() { # host
     awk '{ n += $1 } END { printf "%.0f\n", n }' "/proc/${pid[$1]}/task"/*/schedstat
 }
 
-# Rows of daemons to which nothing is sent. The counters' turns are not in the CPU time.
-quiet_figures() { # seconds words
+# Rows of daemons to which nothing is sent. The counters' turns are not in the CPU time. When the
+# groups are not what they should be (1), what is measured has failed.
+quiet_figures() { # seconds words 0|1
     local name tokens=() cpu=() sizes=() before=() sent=()
     sleep 2
     for name in "${hosts[@]}"; do
@@ -50,7 +55,7 @@ quiet_figures() { # seconds words
     sleep "$1"
     for name in "${hosts[@]}"; do
         cpu+=("$(awk -v a="${before[0]}" -v b="$(ran_ns "$name")" -v s="$1" \
-            'BEGIN { printf "%.3f", (b - a) / s / 1e7 }')")
+            'BEGIN { printf "%.6f", (b - a) / s / 1e7 }')")
         before=("${before[@]:1}")
     done
     for name in "${hosts[@]}"; do
@@ -58,6 +63,8 @@ quiet_figures() { # seconds words
         sent=("${sent[@]:1}")
         sizes+=("$(resident "$name")")
     done
+    # shellcheck disable=SC2206 # none has a space
+    (($3 == 0)) || tokens=(${hosts[@]/*/-}) cpu=(${hosts[@]/*/-}) sizes=(${hosts[@]/*/-})
     figure "tokens that a qsmd sends in $1 s ($2)" 1 "${tokens[@]}"
     figure "CPU of a qsmd ($2)" % "${cpu[@]}"
     figure "resident memory of a qsmd ($2)" kB "${sizes[@]}"
@@ -68,10 +75,11 @@ resident() { # host
 }
 
 measure_idle() {
+    local bad=0
     hosts_begin 3
-    quiet_figures "$groups_quiet" "no groups"
-    groups_ask join idle "$idle_groups" "${hosts[@]}"
-    quiet_figures "$idle_quiet" "$idle_groups groups"
+    quiet_figures "$groups_quiet" "no groups" 0
+    groups_ask join idle "$idle_groups" "${hosts[@]}" || bad=1
+    quiet_figures "$idle_quiet" "$idle_groups groups" $bad
     hosts_end
 }
 
@@ -80,24 +88,29 @@ measure_idle() {
 # Daemons of their own: each group has one sender and two subscribed applications, and nothing is
 # sent any more. What groups cost is what is there more than before.
 groups_quiet_figures() { # count
-    local name values=() before=()
+    local name values=() before=() bad=0
     hosts_begin 3
     for name in "${hosts[@]}"; do
         before+=("$(counter "$name" group_state_bytes)")
     done
-    groups_ask join all "$1" h1
+    groups_ask join all "$1" h1 || bad=1
     subscribers_note h2 h3
     for name in h2 h3; do
         QSM_SOCKET=$work/$name.sock "$flow" watch "all:$1" >/dev/null 2>&1 &
         host_pid[watch-$name]=$!
     done
-    subscribers_wait "$1" h2 h3 || say "not all have subscribed to $1 groups"
-    run_on h1 timeout 60 "$flow" send "all:$1" $(($1 * 4)) "$bytes" 2>>"$work/flow.log"
-    quiet_figures "$groups_quiet" "$1 groups"
+    if ! subscribers_wait "$1" h2 h3; then
+        say "not all have subscribed to $1 groups"
+        bad=1
+    fi
+    run_on h1 timeout 60 "$flow" send "all:$1" $(($1 * 4)) "$bytes" 2>>"$work/flow.log" || bad=1
+    quiet_figures "$groups_quiet" "$1 groups" $bad
     for name in "${hosts[@]}"; do
         values+=("$((($(counter "$name" group_state_bytes) - before[0]) / $1))")
         before=("${before[@]:1}")
     done
+    # shellcheck disable=SC2206 # none has a space
+    ((bad == 0)) || values=(${hosts[@]/*/-})
     # Of a few the rest shows more.
     (($1 < 1000)) || figure "memory of a group's state in a qsmd ($1 groups)" B "${values[@]}"
     for name in h2 h3; do
@@ -112,14 +125,16 @@ groups_quiet_figures() { # count
 # Leaves in at_full and at_half the rate of the slower receiver, or nothing.
 groups_once() { # count
     local half=$((groups_rate / 2))
-    groups_ask join part "$1" "${hosts[@]}"
-    at_full=$(stream "part:$1" 2 $((groups_rate * groups_seconds)))
-    at_half=$(stream "part:$1" 2 $((half * groups_seconds)) "$half")
+    at_full='' at_half=''
+    if groups_ask join part "$1" "${hosts[@]}"; then
+        at_full=$(stream "part:$1" 2 $((groups_rate * groups_seconds)))
+        at_half=$(stream "part:$1" 2 $((half * groups_seconds)) "$half")
+    fi
     groups_ask leave part "$1" "${hosts[@]}"
 }
 
 measure_groups() {
-    local i n one_full one_half at_full at_half groups_rate
+    local i n one_full one_half at_full at_half groups_rate sizes
     local -A full=() half=() of_full=() of_half=()
     hosts_begin 3
     groups_rate=$(stream warm:1 2 20000)
@@ -130,9 +145,9 @@ measure_groups() {
             ! late || break 2
             groups_once 1
             one_full=$at_full one_half=$at_half
-            full[1]+=" $at_full" half[1]+=" $at_half"
+            full[1]+=" ${at_full:--}" half[1]+=" ${at_half:--}"
             groups_once "$n"
-            full[$n]+=" $at_full" half[$n]+=" $at_half"
+            full[$n]+=" ${at_full:--}" half[$n]+=" ${at_half:--}"
             of_full[$n]+=" $(percent_of "$at_full" "$one_full")"
             of_half[$n]+=" $(percent_of "$at_half" "$one_half")"
         done
@@ -145,8 +160,9 @@ measure_groups() {
         figure "$n groups against 1 (full speed)" % ${of_full[$n]:-}
         figure "$n groups against 1 (half speed)" % ${of_half[$n]:-}
     done
-    figure "resident memory of a qsmd (after all of them)" kB \
-        "$(resident h1)" "$(resident h2)" "$(resident h3)"
+    sizes=("$(resident h1)" "$(resident h2)" "$(resident h3)")
+    [[ "${full[*]}${half[*]}" != *-* ]] || sizes=(- - -) # not after all of them
+    figure "resident memory of a qsmd (after all of them)" kB "${sizes[@]}"
     flow_log
     hosts_end
     for n in 1 "${groups_counts[@]}"; do

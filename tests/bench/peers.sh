@@ -289,7 +289,7 @@ peers_reports() { # receivers rate
             if (missing > 0) print "lost " missing
             else if (disorder > 0) print "disorder"
             else if (seen < n || unfinished > 0) print "unfinished"
-            else if (paced > 0) printf "%.1f %.1f\n", p50 / 1000, p99 / 1000
+            else if (paced > 0) printf "%.3f %.3f\n", p50 / 1000, p99 / 1000
             else printf "%.0f\n", least
         }'
 }
@@ -432,13 +432,14 @@ peers_table() { # row unit column words
         [[ $loss == 0 ]] || base=$system
         base=$(peers_median "$wire $receivers $size 0 $rate" "$base" "$3")
         percent=$(awk -v a="${line%%,*}" -v b="${base%%,*}" \
-            'BEGIN { if (a > 0 && b > 0) printf "%.0f", 100 * a / b }')
+            'BEGIN { if (a > 0 && b > 0) printf "%.1f", 100 * a / b }')
         words=$(peers_words "$1" "$system")
         # shellcheck disable=SC2086 # a list of numbers
-        printf '  %-53s %12s %12s %12s %3s  %4s%s\n' "$system" ${line//,/ } "$percent" \
+        printf '  %-53s %12s %12s %12s %3s  %5s%s\n' "$system" ${line//,/ } "$percent" \
             "${words:+  $words}"
         say "$system ${line//,/ }" >>"$chart"
-        say "$system: ${title//,/;},$2,$line,$system,${1// /,},$percent,${words//,/;}" >>"$rows"
+        say "$system: ${title//,/;},$2,$line,$system,${1// /,},$percent,${words//,/;},$(
+            grep -c -F "$1|$system|" "$results")" >>"$rows"
     done
 }
 

@@ -9,8 +9,11 @@ perturbed_seconds=12  # of each of three streams
 large_receivers=192
 large_messages=40000
 
-# What one of a system test's streams says after a word: " WORD N".
+# What one of a system test's streams says after a word, " WORD N": of a stream that is complete and
+# from which nobody was expelled.
 region_number() { # stream word
+    grep -q "^PASS region perturbed: $1, all is complete" "$rows.region" || return 0
+    ! grep -q "^FAIL region perturbed: $1, nobody is expelled" "$rows.region" || return 0
     sed -n "s|^ *$1:.* $2 \([0-9.]*\) .*|\1|p" "$rows.region" | head -n 1
 }
 
@@ -50,5 +53,5 @@ measure_large() {
     for ((i = 1; i <= repeats; i++)); do
         late || rates+=("$(large_once)")
     done
-    figure "messages 1 -> $large_receivers (merged; an application on each)" 1/s "${rates[@]:--}"
+    figure "messages 1 -> $large_receivers (merged; an application on each)" 1/s "${rates[@]}"
 }

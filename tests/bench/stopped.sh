@@ -31,12 +31,13 @@ slow_at() { # host count
     (($(counter "$1" subscriptions_slow) >= $2))
 }
 
-# What of the rate before the others have after; nothing when one of them was ended, too.
+# What of the rate before the others have after; "-" when one of them was ended, too.
 stopped_kept() { # stop_us
     local name before after values=()
     for name in other2 other3; do
         if [[ -s $work/watch.$name.error ]]; then
             say "  stopped: $name: $(head -n 1 "$work/watch.$name.error")" >&2
+            say -
             return
         fi
         before=$(watched_rate "$name" $(($1 - stopped_seconds * 1000000)) "$1")
@@ -48,7 +49,7 @@ stopped_kept() { # stop_us
 
 # Adds to kept, rates, ended_ms, told.
 stopped_once() { # group
-    local name stop_us slow
+    local name stop_us slow bad=0 ended=-
     slow=$(($(counter h3 subscriptions_slow) + 1))
     subscribers_note h2 h3
     watch_start other2 h2 "$1"
@@ -56,6 +57,7 @@ stopped_once() { # group
     watch_start stops h3 "$1"
     if ! subscribers_wait 1 h2 || ! subscribers_wait 2 h3; then
         say "  stopped: not all have subscribed"
+        bad=1
     fi
     QSM_SOCKET=$work/h1.sock "$flow" send "$1" 1000000000 "$bytes" 2>/dev/null &
     host_pid[send]=$!
@@ -63,15 +65,24 @@ stopped_once() { # group
     kill -STOP "${host_pid[stops]}"
     stop_us=$(now_us)
     if within $((stopped_seconds + 5)) slow_at h3 "$slow"; then
-        ended_ms+=($((($(now_us) - stop_us) / 1000)))
+        ended=$((($(now_us) - stop_us) / 1000))
     fi
     while (($(now_us) < stop_us + stopped_seconds * 1000000)); do
         sleep 0.1
     done
-    kept+=("$(stopped_kept "$stop_us")")
+    if ((bad == 0)); then
+        kept+=("$(stopped_kept "$stop_us")")
+    else
+        kept+=(-)
+    fi
     rates+=("$(watched_rate other2 $((stop_us - stopped_seconds * 1000000)) "$stop_us")")
     kill -CONT "${host_pid[stops]}"
     within 5 gone "${host_pid[stops]}" && told+=("$(head -n 1 "$work/watch.stops.error")")
+    # It was this one that was ended, and not the other one of that host.
+    if [[ $bad == 1 || ! -s $work/watch.stops.error || -s $work/watch.other3.error ]]; then
+        ended=-
+    fi
+    ended_ms+=("$ended")
     for name in send other2 other3 stops; do
         kill -KILL "${host_pid[$name]}" 2>/dev/null
         wait "${host_pid[$name]}" 2>/dev/null

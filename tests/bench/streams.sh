@@ -12,13 +12,15 @@ measure_flow() { # receivers
     hosts_begin $((receivers + 1))
     rate=$(stream warm "$receivers" 20000)
     count=$((${rate:-10000} * seconds))
-    rm -f "$work"/flow.h*
     for ((i = 1; i <= repeats; i++)); do
         ! late || break
         before=("$(cpu_us h1)" "$(cpu_us h2)")
         rate=$(stream "flow-$i" "$receivers" "$count")
         rates+=("${rate:--}")
-        [[ -n $rate ]] || continue
+        if [[ -z $rate ]]; then
+            cpu[0]+=" -" cpu[1]+=" -"
+            continue
+        fi
         cpu[0]+=" $(awk -v a="${before[0]}" -v b="$(cpu_us h1)" -v n="$count" \
             'BEGIN { printf "%.2f", (b - a) / n }')"
         cpu[1]+=" $(awk -v a="${before[1]}" -v b="$(cpu_us h2)" -v n="$count" \
@@ -77,7 +79,10 @@ measure_token() { # hosts
         read -r rounds sum _ <<<"$(ring_counters "$lead")"
         sleep "$window"
         read -r rounds2 sum2 last <<<"$(ring_counters "$lead")"
-        ((rounds2 > rounds)) || continue
+        if ((rounds2 <= rounds)); then
+            means+=(-) per_second+=(-) lasts+=(-)
+            continue
+        fi
         means+=($(((sum2 - sum) / (rounds2 - rounds))))
         per_second+=("$(awk -v n=$((rounds2 - rounds)) -v s="$window" \
             'BEGIN { printf "%.1f", n / s }')")

@@ -5,40 +5,52 @@
 
 # ---- words
 
-# Of the values that are numbers: median,least,greatest,how many.
+# Of the values that are numbers: median,least,greatest,how many. Unrounded: they are compared.
 median() { # value…
-    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | awk '
+    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | awk -v CONVFMT=%.10g '
         { v[NR] = $1 }
         END {
             if (NR == 0) { print "-,-,-,0"; exit }
             m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
-            print (m > 1000 ? sprintf("%.0f", m) : m) "," v[1] "," v[NR] "," NR
+            print m "," v[1] "," v[NR] "," NR
         }'
 }
 
-# A row: the median of the values, the least and the greatest of them.
+# A row: the median of the values, the least and the greatest of them, how many there are, and of
+# how many runs: what has failed is a value that is no number, what was not run is none.
 figure() { # what unit value…
     local what=$1 unit=$2
     shift 2
-    say "$what,$unit,$(median "$@"),,,,,,,," | tee -a "$rows" | show
+    say "$what,$unit,$(median "$@"),,,,,,,,,$#" | tee -a "$rows" | show
 }
 
-# The least of some numbers, or nothing.
-least() { # number…
-    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | head -n 1
-}
-
-greatest() { # number…
-    printf '%s\n' "$@" | grep -E '^[0-9.]+$' | sort -n | tail -n 1
+# The least of some values; "-" when one of them is no number.
+least() { # value…
+    printf '%s\n' "$@" | awk '
+        !/^[0-9.]+$/ { failed = 1 }
+        NR == 1 || $1 + 0 < v + 0 { v = $1 }
+        END { print failed ? "-" : v }'
 }
 
 percent_of() { # number number
     awk -v a="$1" -v b="$2" \
-        'BEGIN { if (a > 0 && b > 0) printf "%.1f\n", 100 * a / b; else print "-" }'
+        'BEGIN { if (a > 0 && b > 0) printf "%.6f\n", 100 * a / b; else print "-" }'
 }
 
+# Of awk: a number with fewer digits, to be looked at.
+# shellcheck disable=SC2016 # of awk
+short='function short(v) {
+    if (v ~ /^[0-9]+\.[0-9][0-9][0-9][0-9][0-9]/)
+        return sprintf(v < 1 ? "%.4f" : v < 10 ? "%.2f" : "%.1f", v)
+    return v ~ /^[0-9.]+$/ && v > 1000 ? sprintf("%.0f", v) : v
+}
+'
+
 show() {
-    awk -F, '{ printf "%-58s %12s  %-6s %12s %12s %3s\n", $1, $3, $2, $4, $5, $6 }'
+    awk -F, "$short"'{
+        printf "%-58s %12s  %-6s %12s %12s %3s\n", $1, short($3), $2, short($4), short($5),
+            ($6 < $15 ? $6 "/" $15 : $6)
+    }'
 }
 
 load() {
@@ -150,7 +162,7 @@ stream() { # group receivers messages [rate]
         ((good == 1)) || kill "$p" 2>/dev/null
         wait "$p" || good=0
     done
-    ((good == 0)) || sort -n "$work"/flow.h* | head -n 1 | cut -d ' ' -f 1
+    ((good == 0)) || sort -n "${names[@]/#/$work/flow.}" | head -n 1 | cut -d ' ' -f 1
 }
 
 # What went wrong in streams.

@@ -65,12 +65,12 @@ busy_percent() {
         END { printf "%.0f\n", 100 * (1 - (idle - idle0) / (all - all0)) }'
 }
 
-# The messages per second of the slowest of some receivers.
+# The messages per second of the slowest of some receivers; "-" when one of them says nothing.
 slowest() { # group host…
     local group=$1 name
     shift
     for name in "$@"; do
-        cut -d ' ' -f 1 "$work/$name.$group.rate"
+        cut -d ' ' -f 1 "$work/$name.$group.rate" | grep . || say -
     done | sort -n | head -n 1
 }
 
