@@ -258,9 +258,9 @@ cat <<'PAGE'
 
 A sender's work for a message falls as the rate grows: what waits goes as one train of datagrams,
 with one call. Tokens come on demand, so that faster streams are acknowledged sooner, and what is
-pending is bounded by the window. The daemons do not record alarm delays: a timer is late by one
-turn of the loop at most, which ends after its quanta; the waits for a processor in a turn are part
-of it.
+pending is bounded by the window. A timer is late by one turn of the loop at most, which ends after
+its quanta; the waits for a processor in a turn are part of it. How late, says `loop_lag_us` of
+`qsmctl stats`, too.
 
 PAGE
 markdown rate 1 'asked/s|@asked' 'bytes|@value' 'messages/s|@rate' 'sender, %|@sender_percent' \
