@@ -357,7 +357,7 @@ full='@asked == 0'
 cat <<PAGE
 
 The groups share one region, so that tokens, rounds and what is pending know nothing of them. A
-group costs its sender less than a kilobyte, nothing runs for each of them, and memory that nobody
+group costs its sender about a kilobyte, nothing runs for each of them, and memory that nobody
 visits slows little: at a rate it is the memory that grows. At full speed each message is of another
 group: it is looked up, granted and settled by itself, where those of one group go by the run. The
 sender's daemon computes $(first groups "$full && @groups == 1" @sender_us) µs for a message of one
