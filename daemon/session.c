@@ -153,7 +153,6 @@ struct session *session_new(const struct session_config *config)
     s->serve_round = 1;
     s->blocks = buf_pool_new(BLOCK_BYTES, BLOCKS_SPARE_MAX);
     s->runs = buf_pool_new(RUN_BYTES, RUNS_SPARE_MAX);
-    s->shorts = buf_pool_new(SHORT_BYTES, SHORTS_SPARE_MAX);
     return s;
 }
 
@@ -167,7 +166,6 @@ void session_free(struct session *s)
     session_arena_done(&s->scratch);
     buf_pool_free(s->blocks);
     buf_pool_free(s->runs);
-    buf_pool_free(s->shorts);
     free(s);
 }
 

@@ -412,12 +412,10 @@ static void part_trace(struct session *s, const struct use *u, const struct part
 /* The one copy. */
 static struct buf *part_copy(struct session *s, const struct part *p)
 {
-    struct buf_pool *pool = p->bytes <= SHORT_BYTES ? s->shorts : s->runs;
-
-    /* What is short must not pin what a pool gives. */
-    if (p->bytes < (pool == s->shorts ? SHORT_BYTES : RUN_BYTES) / 4)
+    /* What is short must not pin what the pool gives. */
+    if (p->bytes < RUN_BYTES / 4)
         return buf_copy(p->data, p->bytes);
-    struct buf *body = buf_pool_get(pool, p->bytes);
+    struct buf *body = buf_pool_get(s->runs, p->bytes);
     memcpy(body->data, p->data, p->bytes);
     return body;
 }

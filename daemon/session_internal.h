@@ -34,8 +34,6 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
 #define RUN_BYTES 16384u       /* messages to one group that share a copy */
 #define RUNS_SPARE_MAX 128u    /* memory of copies kept for the next */
-#define SHORT_BYTES 2048u      /* a copy for a group among many is as short */
-#define SHORTS_SPARE_MAX 512u
 #define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
 #define MESSAGE_COST 16u       /* what a message counts beside its bytes */
 #define LINGER_US 60000000u    /* a group stays open to send after its last sender */
@@ -366,7 +364,6 @@ struct session {
     struct arena scratch;    /* of the message being built */
     struct buf_pool *blocks; /* for clients' output; owned */
     struct buf_pool *runs;   /* for what clients submit; owned */
-    struct buf_pool *shorts; /* the same; owned */
     struct session_stats stats;
     struct sample sample; /* the message of a use that is timed until it is pulled */
     uint64_t state_bytes, state_groups, state_us; /* of all groups, when it was counted */
