@@ -40,7 +40,7 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define SUBMIT_ARENA_MAX (256u << 10)
 #define CONTROL_ARENA_MAX (16u << 20)
 #define SCRATCH_ARENA_MAX (64u << 20)
-#define STATE_US_PER_GROUP 1000u /* their memory is not counted more often than this */
+#define STATE_US_PER_GROUP 100u  /* their memory is not counted more often than this */
 #define RECEIVE_QUANTUM_BYTES (1u << 20)
 #define IDS_MAX (1u << 20)   /* ids that clients give to groups */
 #define PAGE_IDS 64u
