@@ -112,7 +112,8 @@ groups_quiet_figures() { # count
     # shellcheck disable=SC2206 # none has a space
     ((bad == 0)) || values=(${hosts[@]/*/-})
     # Of a few the rest shows more.
-    (($1 < 1000)) || figure "memory of a group's state in a qsmd ($1 groups)" B "${values[@]}"
+    (($1 < 1000)) ||
+        figure "memory of a group's state in a qsmd, sender gone ($1 groups)" B "${values[@]}"
     for name in h2 h3; do
         kill "${host_pid[watch-$name]}"
         wait "${host_pid[watch-$name]}" 2>/dev/null
