@@ -67,6 +67,7 @@ struct cmsd {
     struct peer *peers; /* by id */
     struct peer_list to_read, to_write;
     uint64_t last_peer;
+    uint64_t now_us;        /* when this turn began */
     const char *crash_step; /* debug crash_at: the step at which to die, NULL: none */
     unsigned long crash_count;
     uint64_t term, epoch; /* as last told to systemd */
@@ -120,7 +121,7 @@ static bool append_batch(struct cmsd *d)
         journal_failed(d);
         return false;
     }
-    cms_appended(d->cms, entries[count - 1].index, clock_now());
+    cms_appended(d->cms, entries[count - 1].index, d->now_us);
     trace_flush(d->trace);
     return true;
 }
@@ -198,7 +199,7 @@ static void close_peer(struct peer *p, const char *why)
     set_queued(p, false);
     HASH_DEL(d->peers, p);
     event_add(d->accept, NULL); /* a descriptor is free again */
-    cms_link_down(d->cms, p->id, clock_now());
+    cms_link_down(d->cms, p->id, d->now_us);
     event_free(p->readable);
     event_free(p->writable);
     evbuffer_free(p->out);
@@ -222,7 +223,7 @@ static void welcome(struct cmsd *d, int fd)
     assert(p->out && p->readable && p->writable);
     event_add(p->readable, NULL);
     HASH_ADD(hh, d->peers, id, sizeof(p->id), p);
-    cms_link_up(d->cms, p->id, clock_now());
+    cms_link_up(d->cms, p->id, d->now_us);
     set_ready(p, true);
 }
 
@@ -263,7 +264,7 @@ static void read_peer(struct peer *p)
             close_peer(p, n < 0 ? strerror(errno) : "the node closed it");
             return;
         }
-        if (cms_link_receive(p->cmsd->cms, p->id, bytes, (size_t)n, clock_now()) < 0) {
+        if (cms_link_receive(p->cmsd->cms, p->id, bytes, (size_t)n, p->cmsd->now_us) < 0) {
             log_notice("connection %" PRIu64 " sent what does not parse", p->id);
             close_peer(p, "it is malformed");
             return;
@@ -398,14 +399,14 @@ static void arm(struct cmsd *d)
     event_add(d->alarm, &wait);
 }
 
+/* The whole turn happens when it began: a stop before its sockets are drained makes nobody late,
+ * and what they brought is not later than the judgement of who is silent. */
 static void turn(struct cmsd *d)
 {
-    /* Taken before the sockets are drained, so that a stop in between makes nobody late. */
-    uint64_t now_us = clock_now();
-
+    d->now_us = clock_now();
     drain(d);
     append_all(d);
-    cms_expire(d->cms, now_us);
+    cms_expire(d->cms, d->now_us);
     append_all(d);
     if (d->failed)
         return;
@@ -417,7 +418,7 @@ static void turn(struct cmsd *d)
 
 static void run(struct cmsd *d)
 {
-    cms_lead(d->cms, clock_now());
+    cms_lead(d->cms, d->now_us);
     turn(d);
     if (!d->failed)
         sd_notify(0, "READY=1");
@@ -477,7 +478,8 @@ static bool open_cms(struct cmsd *d)
     struct journal_hooks hooks = {d, on_snapshot, on_entry, on_step};
     char error[512];
 
-    d->cms = cms_new(&config, &upcalls, clock_now());
+    d->now_us = clock_now();
+    d->cms = cms_new(&config, &upcalls, d->now_us);
     if (journal_open(&d->journal, d->conf.journal, &hooks, error, sizeof(error)) == 0)
         return true;
     log_error("%s", error);

@@ -41,8 +41,8 @@ void cms_trace(const struct cms *c, const char *format, ...)
 struct cms *cms_new(const struct cms_config *config, const struct cms_upcalls *upcalls,
                     uint64_t now_us)
 {
-    (void)now_us;
     struct cms *c = mem_new(1, sizeof *c);
+    c->now_us = now_us;
     c->config = *config;
     c->config.cluster = mem_string(config->cluster);
     c->up = *upcalls;
@@ -52,6 +52,13 @@ struct cms *cms_new(const struct cms_config *config, const struct cms_upcalls *u
     links_init(&c->links);
     flush_init(&c->flush);
     return c;
+}
+
+/* The time of what is done next. */
+static void set_now(struct cms *c, uint64_t now_us)
+{
+    assert(now_us >= c->now_us); /* a node's silence would become an eternity */
+    c->now_us = now_us;
 }
 
 static void free_answer(struct cms_answer *answer)
@@ -177,7 +184,7 @@ bool cms_appending(const struct cms *c, enum cms_entry kind)
 
 void cms_lead(struct cms *c, uint64_t now_us)
 {
-    (void)now_us;
+    set_now(c, now_us);
     assert(c->next_index == 0);
     c->next_index = c->state.index + 1;
     c->pulled = c->state.index;
@@ -346,6 +353,7 @@ static void apply(struct cms *c, struct cms_append *a, uint64_t now_us)
 void cms_appended(struct cms *c, uint64_t index, uint64_t now_us)
 {
     assert(index <= c->pulled);
+    set_now(c, now_us);
     struct cms_append *a;
     while ((a = TAILQ_FIRST(&c->queue)) != NULL && a->index <= index) {
         TAILQ_REMOVE(&c->queue, a, entry);
@@ -524,13 +532,14 @@ int cms_handle(struct cms *c, struct cms_link *l, const Qsm__NodeToCms *m, uint6
 
 void cms_link_up(struct cms *c, uint64_t link, uint64_t now_us)
 {
-    (void)now_us;
+    set_now(c, now_us);
     link_add(&c->links, link);
 }
 
 int cms_link_receive(struct cms *c, uint64_t link, const uint8_t *bytes, size_t count,
                      uint64_t now_us)
 {
+    set_now(c, now_us);
     struct cms_link *l = link_find(&c->links, link);
     assert(l != NULL);
 #ifdef MUTANT_not_durable
@@ -544,6 +553,7 @@ int cms_link_receive(struct cms *c, uint64_t link, const uint8_t *bytes, size_t 
 
 void cms_link_down(struct cms *c, uint64_t link, uint64_t now_us)
 {
+    set_now(c, now_us);
     struct cms_link *l = link_find(&c->links, link);
     assert(l != NULL);
     struct cms_node *n = l->node != 0 ? state_node(&c->state, l->node) : NULL;
@@ -583,6 +593,7 @@ uint64_t cms_deadline(struct cms *c)
 
 void cms_expire(struct cms *c, uint64_t now_us)
 {
+    set_now(c, now_us);
     uint64_t deadline = cms_deadline(c);
     if (deadline != CMS_NEVER && now_us > deadline + LAG_US) {
         suspect_lagged(c, now_us);

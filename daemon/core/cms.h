@@ -1,6 +1,7 @@
 /* cms: the configuration management service's state machine: who is where. It is fed by a log and
  * by the links to the nodes, and does no I/O. What it decides it first puts into the log; it acts
- * on an entry only when the shell has said that the entry is durable. Not thread safe. */
+ * on an entry only when the shell has said that the entry is durable. All times are microseconds of
+ * one monotonic clock: no call is told an earlier one than the call before. Not thread safe. */
 #ifndef QSM_CMS_H
 #define QSM_CMS_H
 

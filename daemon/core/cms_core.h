@@ -56,6 +56,7 @@ struct cms {
     struct cms_config config; /* cluster owned */
     struct cms_upcalls up;
     struct cms_state state;
+    uint64_t now_us;  /* as of the last call */
     bool leading;     /* `lead` is durable */
     uint64_t lead_us; /* since then */
 

@@ -3,6 +3,7 @@
 #ifndef QSM_CONTEXT_H
 #define QSM_CONTEXT_H
 
+#include <assert.h>
 #include "node.h"
 #include "pull.h"
 #include "timer.h"
@@ -43,6 +44,13 @@ struct context {
 void context_init(struct context *c, const struct node_config *config, const struct upcalls *up,
                   uint64_t now_us);
 void context_done(struct context *c);
+
+/* The time of what is done next. */
+static inline void context_now(struct context *c, uint64_t now_us)
+{
+    assert(now_us >= c->now_us); /* differences of times would become eternities */
+    c->now_us = now_us;
+}
 
 uint64_t context_random(struct context *c);
 

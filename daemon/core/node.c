@@ -327,7 +327,7 @@ static void receive(struct node *n, enum net_class net, const uint8_t *data, siz
 void node_receive(struct node *n, enum net_class net, const uint8_t *data, size_t bytes,
                   struct buf *landing, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     receive(n, net, data, bytes, landing);
     vote_check(&n->vote);
 }
@@ -340,7 +340,7 @@ bool node_pull(struct node *n, enum net_class lowest, struct datagram *ret, uint
         [OUT_TOKEN] = NET_CONTROL, [OUT_FLUSH] = NET_CONTROL, [OUT_BEACON] = NET_CONTROL,
         [OUT_REPAIR] = NET_REPAIR, [OUT_DATA] = NET_DATA,
     };
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     if (n->ctx.id == 0) {
         return false;
     }
@@ -378,7 +378,7 @@ uint64_t node_deadline(struct node *n)
 
 bool node_expire(struct node *n, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     timers_expire(&n->ctx.timers, now_us, TIMERS_PER_CALL);
     vote_check(&n->vote);
     return timers_next(&n->ctx.timers) <= now_us;
@@ -388,13 +388,13 @@ bool node_expire(struct node *n, uint64_t now_us)
 
 void node_link_up(struct node *n, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     member_link_up(&n->member);
 }
 
 void node_link_down(struct node *n, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     member_link_down(&n->member);
 }
 
@@ -410,7 +410,7 @@ static void replay(struct node *n)
 
 int node_link_receive(struct node *n, const uint8_t *bytes, size_t count, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     int error = member_link_receive(&n->member, bytes, count);
     replay(n);
     vote_check(&n->vote);
@@ -419,7 +419,7 @@ int node_link_receive(struct node *n, const uint8_t *bytes, size_t count, uint64
 
 size_t node_link_pull(struct node *n, uint8_t *out, size_t room, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     return member_link_pull(&n->member, out, room);
 }
 
@@ -439,7 +439,7 @@ const char *node_refusal(const struct node *n)
 
 int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us, uint32_t *ret_group)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     if (!name_valid(name) || mode == 0 || (mode & ~(unsigned)(NODE_RECV | NODE_SEND))) {
         return -EINVAL;
     }
@@ -456,7 +456,7 @@ int node_open(struct node *n, const char *name, unsigned mode, uint64_t now_us, 
 
 void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     struct group *g = groups_by_handle(&n->groups, group);
     if (g != NULL) {
         member_close(&n->member, g, mode);
@@ -465,7 +465,7 @@ void node_close(struct node *n, uint32_t group, unsigned mode, uint64_t now_us)
 
 void node_ready(struct node *n, uint32_t group, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     struct group *g = groups_by_handle(&n->groups, group);
     if (g != NULL) {
         send_ready(&n->send, g);
@@ -480,7 +480,7 @@ unsigned node_installed(const struct node *n, uint32_t group)
 
 void node_stop(struct node *n, uint64_t now_us)
 {
-    n->ctx.now_us = now_us;
+    context_now(&n->ctx, now_us);
     member_stop(&n->member);
 }
 

@@ -1,6 +1,7 @@
 /* node: one QSM node, the protocol without any I/O. The shell feeds it datagrams, bytes of the link
  * to the CMS, the time and requests, and pulls datagrams and link bytes out of it. All times are
- * microseconds of one monotonic clock. Not thread safe: one thread at a time per node. */
+ * microseconds of one monotonic clock: no call is told an earlier one than the call before. Not
+ * thread safe: one thread at a time per node. */
 #ifndef QSM_NODE_H
 #define QSM_NODE_H
 

@@ -148,6 +148,7 @@ only_h2_hears() {
 
 the_sender_dies_when_only_one_hears_it() {
     local name="sender killed, heard by one" ahead=0 behind=0
+    local lines=$((4 * lines)) # it sends as fast as it can while the walls go up
     stream_begin
     stream_receive_all -W 300
     stream_send --wait
