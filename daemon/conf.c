@@ -60,7 +60,7 @@ static const struct conf_key qsmd_keys[] = {
     {CONF_CLIENT, "groups_per_client", &conf_kind_u32, Q(client_groups_per_client), "16384", 1,
      100000},
     {CONF_CLIENT, "grant_bytes", &conf_kind_u64, Q(client_grant_bytes), "268435456", 1u << 26,
-     UINT64_C(1) << 36},
+     1u << 31}, /* a feed's numbers have 32 bits */
     {CONF_CLIENT, "grant_bytes_all", &conf_kind_u64, Q(client_grant_bytes_all), "1073741824",
      1u << 26, UINT64_C(1) << 40},
     {CONF_DEBUG, "fault_drop", &conf_kind_share, Q(debug_fault_drop), "0.000000", 0, 1},

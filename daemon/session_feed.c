@@ -88,7 +88,6 @@ static void queue_push(struct use *u, const struct queued *q)
         ->queue[(u->outbox->queue_first + u->outbox->queue_count++) & (u->outbox->queue_room - 1)] =
         *q;
     u->outbox->queue_cost += q->cost;
-    l->queued += q->count;
     if (!u->outbox->is_ready) {
         u->outbox->is_ready = true;
         TAILQ_INSERT_TAIL(&l->ready, u, outbox->ready);
@@ -118,11 +117,10 @@ static uint32_t queue_pop(struct use *u, struct message *ret)
 {
     assert(u->outbox->queue_count > 0);
     struct queued *q = &u->outbox->queue[u->outbox->queue_first];
-    *ret = (struct message){.body = q->body, .data = q->data, .bytes = q->bytes};
-    u->local->queued--;
+    *ret = (struct message){.body = q->body, .data = q->body->data + q->at, .bytes = q->bytes};
     if (--q->count > 0) {
         buf_ref(q->body);
-        q->data += q->bytes;
+        q->at += q->bytes;
         return 0;
     }
     uint32_t cost = q->cost;
@@ -135,7 +133,6 @@ static void queue_clear(struct session *s, struct use *u)
     while (u->outbox->queue_count > 0) {
         struct queued *q = &u->outbox->queue[u->outbox->queue_first];
         struct buf *body = q->body;
-        u->local->queued -= q->count;
         queue_shift(u);
         buf_unref(body);
     }
@@ -307,6 +304,7 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
     if (!u)
         return false;
     uint32_t cost = queue_pop(u, ret);
+    ret->last = TAILQ_EMPTY(&l->ready);
     if (u->outbox->is_ready && TAILQ_NEXT(u, outbox->ready)) { /* to the end of the round */
         TAILQ_REMOVE(&l->ready, u, outbox->ready);
         TAILQ_INSERT_TAIL(&l->ready, u, outbox->ready);
@@ -362,13 +360,15 @@ static uint64_t allowed(const struct use *u)
     return u->outbox->revoke ? u->outbox->old : u->outbox->credit - u->outbox->untold;
 }
 
-static void spend(struct use *u, uint64_t cost)
+static void spend(struct use *u, uint32_t cost)
 {
-    uint64_t *from = u->outbox->revoke ? &u->outbox->old : &u->outbox->credit;
-    *from -= cost;
     u->client->allowed -= cost;
-    if (u->outbox->revoke)
+    if (u->outbox->revoke) {
+        u->outbox->old -= cost;
         u->client->revoked -= cost;
+    } else {
+        u->outbox->credit -= cost;
+    }
 }
 
 /* Messages of a frame that go to one group and share one copy: n from the i-th on. */
@@ -424,7 +424,7 @@ static struct buf *part_copy(struct session *s, const struct part *p)
 static void part_queue(struct use *u, const struct part *p, uint32_t cost)
 {
     struct buf *body = part_copy(u->client->s, p);
-    struct queued q = {.body = body, .data = body->data};
+    struct queued q = {.body = body};
 
     for (uint32_t k = 0; k < p->n; k += q.count) {
         q.bytes = bytes_of(p->m, p->i + k);
@@ -434,7 +434,7 @@ static void part_queue(struct use *u, const struct part *p, uint32_t cost)
         q.cost = k + q.count == p->n ? cost : 0;
         buf_ref(body);
         queue_push(u, &q);
-        q.data += (size_t)q.count * q.bytes;
+        q.at += q.count * q.bytes;
     }
     buf_unref(body);
 }
@@ -487,8 +487,9 @@ static int submit_needs(struct client *c, const Qsm__Submit *m)
             return client_fail(c, -EBADF, "is not open to send", "Submit.need[%zu].id", i);
         if (n->bytes > MESSAGE_MAX + MESSAGE_COST)
             return client_fail(c, -EMSGSIZE, "is above 16 MiB + 16", "Submit.need[%zu].bytes", i);
-        u->outbox->need =
-            u->refused || n->bytes <= u->outbox->credit - u->outbox->untold ? 0 : n->bytes;
+        u->outbox->need = u->refused || n->bytes <= u->outbox->credit - u->outbox->untold
+                              ? 0
+                              : (uint32_t)n->bytes;
         if (grant_due(u))
             feed_dirty(u);
     }

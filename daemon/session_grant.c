@@ -11,9 +11,9 @@
 
 #include <assert.h>
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint32_t least(uint32_t a, uint64_t b)
 {
-    return a < b ? a : b;
+    return a < b ? a : (uint32_t)b;
 }
 
 /* ---- counting */
@@ -35,13 +35,13 @@ static uint64_t max_of(const struct purse *p)
 
 void grant_count(struct session *s, struct use *u)
 {
-    uint64_t have = u->outbox->credit + u->outbox->queue_cost + u->outbox->leaving;
-    uint64_t now[GRANT_KINDS];
+    uint32_t have = u->outbox->credit + u->outbox->queue_cost + u->outbox->leaving;
+    uint32_t now[GRANT_KINDS];
 
     now[GRANT_SMALL] = least(have, u->outbox->limit);
     now[GRANT_LARGE] = have - now[GRANT_SMALL];
     for (int kind = 0; kind < GRANT_KINDS; kind++) {
-        uint64_t more = now[kind] - u->outbox->counted[kind]; /* or less, modulo 2^64 */
+        uint64_t more = (uint64_t)now[kind] - u->outbox->counted[kind]; /* or less, modulo 2^64 */
         s->freed = s->freed || now[kind] < u->outbox->counted[kind];
         s->purse.used[kind] += more;
         if (u->client)
@@ -65,23 +65,24 @@ void grant_orphan(struct use *u)
 }
 
 /* What a feed may have of the sum, whatever the others do; a quarter is left for extra. */
-static uint64_t share(const struct purse *p)
+static uint32_t share(const struct purse *p)
 {
     if (p->senders == 0)
         return GRANT_BYTES;
     return least(GRANT_BYTES, p->max[GRANT_SMALL] / 4 * 3 / p->senders);
 }
 
-static uint64_t share_of(const struct session *s, const struct use *u)
+static uint32_t share_of(const struct session *s, const struct use *u)
 {
-    uint64_t bytes = least(share(&s->purse), share(&u->client->purse));
+    uint32_t bytes = least(share(&s->purse), share(&u->client->purse));
     return bytes < GRANT_LEAST ? 0 : bytes;
 }
 
-static void set_extra(struct session *s, struct use *u, uint64_t extra)
+static void set_extra(struct session *s, struct use *u, uint32_t extra)
 {
-    s->purse.extra += extra - u->outbox->extra;
-    u->client->purse.extra += extra - u->outbox->extra;
+    uint64_t more = (uint64_t)extra - u->outbox->extra; /* or less, modulo 2^64 */
+    s->purse.extra += more;
+    u->client->purse.extra += more;
     u->outbox->extra = extra;
 }
 
@@ -112,8 +113,8 @@ void grants_close(struct session *s, struct use *u)
     set_extra(s, u, 0);
     c->allowed -= u->outbox->credit + u->outbox->old;
     c->revoked -= u->outbox->old;
-    u->outbox->credit = u->outbox->untold = u->outbox->old = u->outbox->need = u->outbox->revoke =
-        0;
+    u->outbox->credit = u->outbox->untold = u->outbox->need = 0;
+    u->outbox->old = u->outbox->revoke = 0;
     u->outbox->revoke_now = false;
     grant_count(s, u);
 }
@@ -121,9 +122,9 @@ void grants_close(struct session *s, struct use *u)
 /* ---- taking back */
 
 /* What u would keep of its credit. */
-static uint64_t kept(const struct session *s, const struct use *u)
+static uint32_t kept(const struct session *s, const struct use *u)
 {
-    uint64_t bytes = share_of(s, u);
+    uint32_t bytes = share_of(s, u);
     return least(u->outbox->credit,
                  bytes > u->outbox->queue_cost ? bytes - u->outbox->queue_cost : 0);
 }
@@ -139,9 +140,8 @@ static bool may_revoke(const struct session *s, const struct use *u)
 static void revoke(struct session *s, struct use *u)
 {
     struct client *c = u->client;
-    uint64_t keep = kept(s, u);
-
-    uint64_t known = u->outbox->credit - u->outbox->untold;
+    uint32_t keep = kept(s, u);
+    uint32_t known = u->outbox->credit - u->outbox->untold;
 
     set_extra(s, u, 0);
     u->outbox->limit = share_of(s, u);
@@ -249,17 +249,17 @@ static bool make_room(struct session *s, struct use *u, enum grant_kind kind, ui
 /* ---- giving */
 
 /* Bytes up to the limit, in steps of a quarter. */
-static uint64_t due_small(const struct use *u)
+static uint32_t due_small(const struct use *u)
 {
-    uint64_t have = u->outbox->credit + u->outbox->queue_cost;
+    uint32_t have = u->outbox->credit + u->outbox->queue_cost;
     if (!u->send || have >= u->outbox->limit)
         return 0;
-    uint64_t room = u->outbox->limit - have;
+    uint32_t room = u->outbox->limit - have;
     return room >= u->outbox->limit / 4 || u->outbox->grant_now ? room : 0;
 }
 
 /* A large message, alone. */
-static uint64_t due_large(const struct use *u)
+static uint32_t due_large(const struct use *u)
 {
     return u->send && u->outbox->need > u->outbox->credit && u->outbox->queue_count == 0
                ? u->outbox->need - u->outbox->credit
@@ -272,7 +272,7 @@ bool grant_due(const struct use *u)
 }
 
 /* False: it has to wait. */
-static bool give(struct session *s, struct use *u, enum grant_kind kind, uint64_t bytes)
+static bool give(struct session *s, struct use *u, enum grant_kind kind, uint32_t bytes)
 {
     if (bytes == 0)
         return true;
@@ -328,7 +328,7 @@ void grant_raise(struct session *s, struct use *u)
 /* ---- the core has it in hand */
 
 void grant_leaving(struct session *s, struct local *l, struct use *u, const struct message *m,
-                   uint64_t cost, uint64_t number)
+                   uint32_t cost, uint64_t number)
 {
     assert(!l->hand.use);
     l->hand.use = u;

@@ -125,7 +125,7 @@ static void refuse(struct session *s, struct local *l, unsigned modes, int error
  * cause a view change each. Returns whether it still has to be open to send. */
 static bool wants_send(struct session *s, struct local *l)
 {
-    if (l->senders > 0 || l->queued > 0 || l->run_count > 0) {
+    if (l->senders > 0 || !TAILQ_EMPTY(&l->ready) || l->run_count > 0) {
         if (l->linger == LINGER_ON)
             TAILQ_REMOVE(&s->lingering, l, lingering);
         l->linger = LINGER_NONE;

@@ -134,9 +134,8 @@ struct position {
 
 /* Messages of one size, behind one another, that the core has not pulled yet. */
 struct queued {
-    struct buf *body; /* a reference */
-    const uint8_t *data;
-    uint32_t bytes; /* of each */
+    struct buf *body;   /* a reference */
+    uint32_t at, bytes; /* where the first is in the body, and of each */
     uint32_t count;
     uint32_t cost; /* what is freed with the last: of the last in its body, that of all in it */
 };
@@ -159,27 +158,28 @@ struct run {
     uint64_t first, count;
 };
 
-/* What a connection sends to a group. */
+/* What a connection sends to a group. What a message touches comes first. */
 struct outbox {
-    TAILQ_ENTRY(use) ready, dirty, sending, wanting, large_entry;
+    TAILQ_ENTRY(use) ready, dirty;
     bool is_ready, is_dirty, wants, is_large; /* on the lists */
     bool grant_now;                           /* opened: a grant is due, whatever it comes to */
     bool revoke_now;                          /* the Revoke is not told yet */
     struct queued *queue;                     /* ring, a power of two */
     uint32_t queue_first, queue_count, queue_room;
-    uint64_t credit;     /* bytes that the client may still send */
-    uint64_t untold;     /* of them, those that it does not know of yet */
-    uint64_t queue_cost; /* bytes that the queue counts */
-    uint64_t leaving;    /* the same of the message that the core has in hand */
-    uint64_t limit;      /* credit and queue are renewed up to this: the share and extra */
-    uint64_t counted[GRANT_KINDS];            /* in the purses */
+    uint32_t credit;     /* bytes that the client may still send */
+    uint32_t untold;     /* of them, those that it does not know of yet */
+    uint32_t queue_cost; /* bytes that the queue counts */
+    uint32_t leaving;    /* the same of the message that the core has in hand */
+    uint32_t limit;      /* credit and queue are renewed up to this: the share and extra */
+    uint32_t extra;
+    uint32_t need; /* the client waits to send a message that counts so much; 0: none */
+    uint32_t counted[GRANT_KINDS];            /* in the purses */
     uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
-    uint64_t base;   /* what the client calls its first message is base + 1 */
-    uint64_t old;    /* bytes of a revoked grant that it may still use, until it answers */
-    uint64_t revoke; /* serial of the Revoke that is not answered; 0: none */
-    uint64_t extra;
-    uint64_t need;     /* the client waits to send a message that counts so much; 0: none */
+    uint64_t base;     /* what the client calls its first message is base + 1 */
+    uint64_t revoke;   /* serial of the Revoke that is not answered; 0: none */
+    uint64_t old;      /* bytes of a revoked grant that it may still use, until it answers */
     uint64_t large_us; /* when it was last granted beyond its limit */
+    TAILQ_ENTRY(use) sending, wanting, large_entry;
 };
 
 /* What one connection has to do with one group. It outlives the connection, or its own closing,
@@ -199,7 +199,7 @@ struct use {
     uint64_t start_serial; /* deliveries of the group before the subscription began */
     uint64_t conn;         /* number of the connection, for the trace */
     struct late *late;     /* what a subscription with policy latest keeps aside; NULL: nothing */
-    TAILQ_ENTRY(use) of_local, late_entry;
+    TAILQ_ENTRY(use) of_local;
 };
 TAILQ_HEAD(use_list, use);
 
@@ -230,16 +230,17 @@ struct request {
 
 enum linger { LINGER_NONE, LINGER_ON, LINGER_OVER };
 
-/* A group that this host's clients use, or that the node still leaves. */
+/* A group that this host's clients use, or that the node still leaves. What a message touches comes
+ * first. */
 struct local {
     struct use_list subs, ready;
     struct position *positions; /* by sender */
     uint32_t position_count, position_room, position_hit;
     uint32_t handle; /* the node's; NO_HANDLE: not open */
     uint64_t serial; /* deliveries so far */
-    uint64_t queued; /* messages in the queues of all uses */
     struct run *runs; /* ring, a power of two */
     uint32_t run_first, run_count, run_room;
+    uint32_t senders, receivers;
     uint8_t open; /* modes asked of the node */
     bool leaving; /* NODE_RECV was closed, GROUP_LEFT is to come */
     bool viewed, sendable;
@@ -248,16 +249,16 @@ struct local {
         struct buf *body; /* a reference */
         uint64_t number;
     } hand;
-    bool held; /* by a Hold */
+    TAILQ_ENTRY(local) pending, leaving_entry;
     bool is_pending;
+    bool held;      /* by a Hold */
     uint8_t linger; /* enum linger */
-    uint32_t receivers, senders;
     uint64_t linger_until_us;
     uint64_t epoch;
     struct members *members;
     struct use_list uses;
     LIST_HEAD(, waiter) waiters;
-    TAILQ_ENTRY(local) pending, lingering, leaving_entry;
+    TAILQ_ENTRY(local) lingering;
     UT_hash_handle hh;
     char name[];
 };
@@ -323,7 +324,7 @@ struct client {
     struct batch batch;
     struct use_list dirty; /* uses with a completion or a grant to tell */
     struct use_list sending;
-    struct use_list late; /* subscriptions that keep something aside */
+    TAILQ_HEAD(, late) late; /* subscriptions that keep something aside */
     uint64_t late_bytes;
     struct purse purse;
     uint64_t allowed; /* bytes that it may still send: credit and old of all its uses */
@@ -474,7 +475,7 @@ void grant_revoke_tell(struct use *u);
 int grant_returned(struct client *c, const Qsm__Returned *m);
 /* The core has the message in hand, with which cost will be freed; or no more. */
 void grant_leaving(struct session *s, struct local *l, struct use *u, const struct message *m,
-                   uint64_t cost, uint64_t number);
+                   uint32_t cost, uint64_t number);
 void grant_left(struct session *s, struct local *l);
 /* Whether a frame of messages has to wait: it may use a grant that was taken back, and there is no
  * room for that. */

@@ -17,6 +17,8 @@ struct late_item {
 };
 
 struct late {
+    struct use *use; /* not owned */
+    TAILQ_ENTRY(late) entry;
     TAILQ_HEAD(late_items, late_item) items;
     uint32_t messages;
     uint64_t bytes, dropped;
@@ -37,8 +39,9 @@ static struct late *late_get(struct use *u)
     struct client *c = u->client;
     if (!u->late) {
         u->late = session_alloc(1, sizeof(*u->late));
+        u->late->use = u;
         TAILQ_INIT(&u->late->items);
-        TAILQ_INSERT_TAIL(&c->late, u, late_entry);
+        TAILQ_INSERT_TAIL(&c->late, u->late, entry);
         client_fresh(c);
     }
     return u->late;
@@ -142,7 +145,7 @@ static void dropped_tell(struct use *u)
 
 static void late_done(struct use *u)
 {
-    TAILQ_REMOVE(&u->client->late, u, late_entry);
+    TAILQ_REMOVE(&u->client->late, u->late, entry);
     free(u->late);
     u->late = NULL;
 }
@@ -176,9 +179,9 @@ static void catch_up(struct use *u)
 
 void late_tell(struct client *c)
 {
-    struct use *u, *next;
-    TAILQ_FOREACH_SAFE (u, &c->late, late_entry, next)
-        catch_up(u);
+    struct late *late, *next;
+    TAILQ_FOREACH_SAFE (late, &c->late, entry, next)
+        catch_up(late->use);
 }
 
 void late_end(struct use *u)

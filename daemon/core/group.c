@@ -24,11 +24,22 @@ static void clear_places(struct group *g)
     g->place_count = 0;
 }
 
+static void clear_members(struct group *g)
+{
+    if (g->members_of == NULL) {
+        free((uint32_t *)(uintptr_t)g->members);
+    }
+    view_unref(g->members_of);
+    g->members_of = NULL;
+    g->members = NULL;
+    g->member_count = 0;
+}
+
 static void group_free(struct group *g)
 {
     clear_places(g);
+    clear_members(g);
     buf_unref(g->pending.body);
-    free(g->members);
     free(g->wide);
     free(g);
 }
@@ -39,8 +50,8 @@ uint64_t groups_bytes(const struct groups *gs)
     uint64_t bytes = gs->handle_room * sizeof gs->handles[0] + gs->gid_room * sizeof gs->by_gid[0] +
                      HASH_OVERHEAD(by_name, gs->by_name);
     HASH_ITER (by_name, gs->by_name, g, next) {
-        bytes += sizeof *g + strlen(g->name) + 1 + g->member_count * sizeof g->members[0] +
-                 g->wide_room * sizeof g->wide[0];
+        bytes += sizeof *g + strlen(g->name) + 1 + g->wide_room * sizeof g->wide[0];
+        bytes += g->members_of == NULL ? g->member_count * sizeof g->members[0] : 0;
         bytes += g->places != &g->one ? g->place_count * sizeof g->places[0] : 0;
     }
     return bytes - HASH_CNT(by_name, gs->by_name) * sizeof(UT_hash_handle); /* in the groups */
@@ -226,9 +237,7 @@ void groups_reset(struct groups *gs)
     struct group *g, *next;
     HASH_ITER (by_name, gs->by_name, g, next) {
         clear_places(g);
-        free(g->members);
-        g->members = NULL;
-        g->member_count = 0;
+        clear_members(g);
         g->gid = 0;
         g->epoch = 0;
         g->asked = g->installed = 0;
@@ -280,7 +289,8 @@ static int compare_ids(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-bool group_refresh_members(struct group *g)
+/* The members of all regions that the group maps to; the caller frees. */
+static uint32_t *merge_members(const struct group *g, uint32_t *ret_count)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < g->place_count; i++) {
@@ -294,12 +304,20 @@ bool group_refresh_members(struct group *g)
         at += v->member_count;
     }
     qsort(members, count, sizeof members[0], compare_ids);
-    bool differ = count != g->member_count ||
-                  (count > 0 && memcmp(members, g->members, count * sizeof members[0]) != 0);
-    free(g->members);
-    g->members = members;
-    g->member_count = count;
-    return differ;
+    *ret_count = count;
+    return members;
+}
+
+void group_refresh_members(struct group *g)
+{
+    clear_members(g);
+    if (g->place_count == 1) { /* most groups of a region share its list */
+        g->members_of = view_ref(g->one.view);
+        g->members = g->one.view->members;
+        g->member_count = g->one.view->member_count;
+    } else if (g->place_count > 1) {
+        g->members = merge_members(g, &g->member_count);
+    }
 }
 
 bool group_has_member(const struct group *g, uint32_t node_id)

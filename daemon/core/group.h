@@ -58,7 +58,8 @@ struct group {
     uint32_t wide_first, wide_count, wide_room; /* room: a power of two, or 0 */
 
     uint32_t member_count;
-    uint32_t *members;
+    const uint32_t *members; /* node ids, ascending: of members_of, or owned when that is NULL */
+    struct view *members_of; /* a reference: the only region that the group maps to, or NULL */
     TAILQ_ENTRY(group) waiting, note;
     struct group *next_gid; /* in its list of groups.by_gid */
     UT_hash_handle by_name;
@@ -112,8 +113,8 @@ void groups_unnote(struct groups *gs, struct group *g);
 
 void group_add_place(struct group *g, struct view *v, uint32_t slot);
 void group_remove_place(struct group *g, uint32_t rid);
-/* Members anew from the places; true when they differ from before. */
-bool group_refresh_members(struct group *g);
+/* Members anew from the places. */
+void group_refresh_members(struct group *g);
 bool group_has_member(const struct group *g, uint32_t node_id);
 
 /* Whether the shell still wants deliveries: it is a member's, or waits for GROUP_LEFT. */

@@ -298,6 +298,13 @@ static struct group *next_feed(struct send *s)
     return NULL;
 }
 
+static void ran_dry(struct send *s, struct group *g)
+{
+    g->dry = true;
+    stop_waiting(s, g);
+    feed_dry(&s->feeds, &g->feed);
+}
+
 /* One unit of one feed, or word that it is dry. False: no feed can send. */
 static bool fill_one(struct send *s)
 {
@@ -309,17 +316,20 @@ static bool fill_one(struct send *s)
         struct context *c = s->ctx;
         if (g->handle == GROUP_NO_HANDLE || !(g->installed & NODE_SEND) ||
             !c->up.pull(c->up.ctx, g->handle, g->sent + 1, &g->pending)) {
-            g->dry = true;
-            stop_waiting(s, g);
-            feed_dry(&s->feeds, &g->feed);
+            ran_dry(s, g);
             return true;
         }
+        g->dry = g->pending.last; /* or until there is word of more while it is being sent */
         plan_pieces(s, g);
         if (g->count > 1 && may_send(g) != MAY_SEND) {
             return true; /* an unfinished message of another group is in the way */
         }
     }
     put_unit(s, g);
+    if (g->pending.body == NULL && g->dry) {
+        ran_dry(s, g);
+        return true;
+    }
     stop_waiting(s, g);
     feed_ready(&s->feeds, &g->feed);
     return true;
@@ -361,13 +371,18 @@ static bool build_data(void *ctx, struct datagram *ret)
     return true;
 }
 
-void send_ready(struct send *s, struct group *g)
+static void register_feed(struct send *s, struct group *g)
 {
-    g->dry = false;
     if ((g->installed & NODE_SEND) && !g->waits) {
         feed_ready(&s->feeds, &g->feed);
         source_ready(s->ctx, &s->data);
     }
+}
+
+void send_ready(struct send *s, struct group *g)
+{
+    g->dry = false;
+    register_feed(s, g);
 }
 
 void send_forget(struct send *s, struct group *g)
@@ -435,7 +450,7 @@ void send_link(struct send *s, struct group *g)
         }
     }
     if (!g->dry || g->pending.body != NULL) {
-        send_ready(s, g);
+        register_feed(s, g);
     }
 }
 
@@ -607,77 +622,6 @@ void send_resume(struct send *s)
         }
     }
     reconsider(s);
-}
-
-/* Groups partly in scope: calls back for their places out of scope that are not stable yet. */
-static bool partial_wait(const struct send *s, void (*f)(struct channel_out *, void *ctx),
-                         void *ctx)
-{
-    bool waits = false;
-    struct group *g, *next;
-    HASH_ITER (by_name, s->groups->by_name, g, next) {
-        bool paused = false;
-        for (uint32_t i = 0; i < g->place_count; i++) {
-            paused |= g->places[i].paused;
-        }
-        for (uint32_t i = 0; paused && i < g->place_count; i++) {
-            struct channel_out *ch = g->places[i].channel;
-            if (ch != NULL && !g->places[i].paused && g->places[i].unit_stable < g->unit_sent) {
-                waits = true;
-                if (f != NULL) {
-                    f(ch, ctx);
-                }
-            }
-        }
-    }
-    return waits;
-}
-
-bool send_partial_stable(const struct send *s)
-{
-#ifdef MUTANT_partial_not_awaited
-    return true;
-#endif
-    return !partial_wait(s, NULL, NULL);
-}
-
-static void hurry(struct channel_out *ch, void *ctx)
-{
-    (void)ctx;
-    send_channel_hear_directly(ch); /* no view change waits for a collector, least for a dead one */
-    send_channel_want_token(ch);
-}
-
-void send_hurry_partial(struct send *s)
-{
-    partial_wait(s, hurry, NULL);
-}
-
-struct gathering {
-    uint32_t *members; /* NULL: only counts */
-    size_t count;
-    const struct channel_out *last;
-};
-
-static void gather(struct channel_out *ch, void *ctx)
-{
-    struct gathering *in = ctx;
-    const struct view *v = ch->view;
-    if (ch == in->last) {
-        return; /* groups in one region come one after another */
-    }
-    in->last = ch;
-    if (in->members != NULL) {
-        memcpy(in->members + in->count, v->members, v->member_count * sizeof v->members[0]);
-    }
-    in->count += v->member_count;
-}
-
-size_t send_partial_members(const struct send *s, uint32_t *ret_members)
-{
-    struct gathering in = {.members = ret_members};
-    partial_wait(s, gather, &in);
-    return in.count;
 }
 
 bool send_idle(const struct send *s)

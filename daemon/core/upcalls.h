@@ -14,6 +14,7 @@ struct message {
     struct buf *body;    /* the core takes over this reference */
     const uint8_t *data; /* inside body */
     uint32_t bytes;      /* 0 to MESSAGE_MAX */
+    bool last;           /* the feed is dry behind it */
 };
 
 /* A message delivered on this host. */
@@ -50,8 +51,8 @@ struct group_event {
 struct upcalls {
     void *ctx; /* passed as the first argument of each */
 
-    /* The next message of a group's feed. number is what it will be sent under. False: the feed is
-     * dry; it is asked again after node_ready. */
+    /* The next message of a group's feed. number is what it will be sent under. False, or with the
+     * message that is the last: the feed is dry; it is asked again after node_ready. */
     bool (*pull)(void *ctx, uint32_t group, uint64_t number, struct message *ret);
 
     void (*deliver)(void *ctx, const struct delivery *d);

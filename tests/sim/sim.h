@@ -174,6 +174,7 @@ struct app_group {
     struct sim_messages queue;        /* accepted, not pulled */
     struct sim_messages sent;         /* pulled, neither stable nor lost */
     uint32_t queued;
+    bool dry; /* said so, and the node was not told of another message since */
 };
 
 struct host {

@@ -71,7 +71,13 @@ static bool on_pull(void *ctx, uint32_t handle, uint64_t number, struct message 
     struct host *h = ctx;
     uint32_t g;
     struct app_group *a = by_handle(h, handle, &g);
-    struct sim_message *m = a ? TAILQ_FIRST(&a->queue) : NULL;
+    if (!a)
+        return false;
+    if (a->dry)
+        sim_fail(h->sim, "DRY: %s: %s was asked for a message again, unprompted", h->name,
+                 h->sim->groups[g]);
+    struct sim_message *m = TAILQ_FIRST(&a->queue);
+    a->dry = !m;
     if (!m)
         return false;
     TAILQ_REMOVE(&a->queue, m, entry);
@@ -79,6 +85,7 @@ static bool on_pull(void *ctx, uint32_t handle, uint64_t number, struct message 
     a->queued--;
     m->number = number;
     *ret = (struct message){.body = m->body, .data = m->body->data, .bytes = m->bytes};
+    ret->last = a->dry = a->queued == 0 && m->k % 2 == 0; /* a shell may leave it unsaid */
     m->body = NULL;
     sim_trace(h->sim, h->name, "pull c=%u k=%llu g=%s n=%llu", m->conn, (unsigned long long)m->k,
               h->sim->groups[g], (unsigned long long)number);
@@ -303,6 +310,7 @@ void app_turn(struct host *h)
         if (!(ready & 1) || !a->open)
             continue;
         if (!TAILQ_EMPTY(&a->queue)) {
+            a->dry = false;
             node_ready(h->node, a->handle, h->sim->now_us);
         }
         if (!a->close_send || !(a->mode & NODE_SEND))

@@ -116,6 +116,7 @@ START_TEST(messages_of_one_frame_are_pulled_one_by_one)
         struct message pulled;
         ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g"), i + 1, &pulled));
         ck_assert_uint_eq(pulled.bytes, lengths[i]);
+        ck_assert_int_eq(pulled.last, i + 1 == count);
         ck_assert_mem_eq(pulled.data, payload + at, lengths[i]);
         at += lengths[i];
         bodies[i] = pulled.body;
