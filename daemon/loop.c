@@ -32,7 +32,7 @@
 #define DATA_QUANTUM_BYTES (1u << 20)
 #define TIMER_QUANTUM_US 5000u /* timers that are due */
 #define CLIENT_QUANTUM_US 5000u /* requests of clients */
-#define CLIENT_QUANTUM_BYTES CACHED_BYTES
+#define CLIENT_QUANTUM_BYTES (CACHED_BYTES / 2) /* which is copied twice before it leaves */
 #define PULL_QUANTUM_US 5000u /* filling the sockets */
 /* What comes in, from the network or from clients, goes on before it is out of the processor's
  * cache. */

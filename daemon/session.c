@@ -153,6 +153,12 @@ struct session *session_new(const struct session_config *config)
     s->serve_round = 1;
     s->blocks = buf_pool_new(BLOCK_BYTES, BLOCKS_SPARE_MAX);
     s->runs = buf_pool_new(RUN_BYTES, RUNS_SPARE_MAX);
+    for (uint32_t i = 0; i < COPY_POOLS; i++) {
+        uint32_t bytes = COPY_POOLED_BYTES + (i + 1) * COPY_STEP_BYTES;
+        s->copies[i] = buf_pool_new(bytes, COPIES_SPARE_BYTES / bytes);
+    }
+    STAILQ_INIT(&s->spare);
+    RB_INIT(&s->by_name);
     return s;
 }
 
@@ -162,10 +168,13 @@ void session_free(struct session *s)
         return;
     assert(TAILQ_EMPTY(&s->clients));
     locals_done(s);
+    feeds_done(s);
     session_arena_done(&s->arena);
     session_arena_done(&s->scratch);
     buf_pool_free(s->blocks);
     buf_pool_free(s->runs);
+    for (uint32_t i = 0; i < COPY_POOLS; i++)
+        buf_pool_free(s->copies[i]);
     free(s);
 }
 

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_ROOM_KEPT 128u /* an empty queue gives more back */
-
 /* ---- what there is to tell */
 
 void feed_dirty(struct use *u)
@@ -71,22 +69,46 @@ void feed_tell(struct client *c)
 
 /* ---- queues */
 
-static void queue_push(struct use *u, const struct queued *q)
+/* An entry, from those that were given back last: they are in the processor's cache. */
+static struct queued *entry_new(struct session *s)
+{
+    struct queued *q = STAILQ_FIRST(&s->spare);
+    if (!q)
+        return session_alloc(1, sizeof(*q));
+    STAILQ_REMOVE_HEAD(&s->spare, next);
+    s->spare_count--;
+    return q;
+}
+
+static void entry_free(struct session *s, struct queued *q)
+{
+#ifdef __SANITIZE_ADDRESS__
+    const uint32_t most = 0; /* what is used after that has to be seen */
+#else
+    const uint32_t most = QUEUED_SPARE_MAX;
+#endif
+    if (s->spare_count == most) {
+        free(q);
+        return;
+    }
+    STAILQ_INSERT_HEAD(&s->spare, q, next);
+    s->spare_count++;
+}
+
+void feeds_done(struct session *s)
+{
+    struct queued *q;
+    while ((q = STAILQ_FIRST(&s->spare))) {
+        STAILQ_REMOVE_HEAD(&s->spare, next);
+        free(q);
+    }
+}
+
+/* Takes the entry over. */
+static void queue_push(struct use *u, struct queued *q)
 {
     struct local *l = u->local;
-    if (u->outbox->queue_count == u->outbox->queue_room) {
-        uint32_t room = u->outbox->queue_room > 0 ? u->outbox->queue_room * 2 : 2;
-        struct queued *ring = session_alloc(room, sizeof(*ring));
-        for (uint32_t i = 0; i < u->outbox->queue_count; i++)
-            ring[i] = u->outbox->queue[(u->outbox->queue_first + i) & (u->outbox->queue_room - 1)];
-        free(u->outbox->queue);
-        u->outbox->queue = ring;
-        u->outbox->queue_first = 0;
-        u->outbox->queue_room = room;
-    }
-    u->outbox
-        ->queue[(u->outbox->queue_first + u->outbox->queue_count++) & (u->outbox->queue_room - 1)] =
-        *q;
+    STAILQ_INSERT_TAIL(&u->outbox->queue, q, next);
     u->outbox->queue_cost += q->cost;
     if (!u->outbox->is_ready) {
         u->outbox->is_ready = true;
@@ -96,27 +118,22 @@ static void queue_push(struct use *u, const struct queued *q)
 }
 
 /* Nothing is left of the first entry. */
-static void queue_shift(struct use *u)
+static void queue_shift(struct session *s, struct use *u)
 {
-    u->outbox->queue_cost -= u->outbox->queue[u->outbox->queue_first].cost;
-    u->outbox->queue_first = (u->outbox->queue_first + 1) & (u->outbox->queue_room - 1);
-    u->outbox->queue_count--;
-    if (u->outbox->queue_count > 0)
+    struct queued *q = STAILQ_FIRST(&u->outbox->queue);
+    u->outbox->queue_cost -= q->cost;
+    STAILQ_REMOVE_HEAD(&u->outbox->queue, next);
+    entry_free(s, q);
+    if (!STAILQ_EMPTY(&u->outbox->queue))
         return;
     TAILQ_REMOVE(&u->local->ready, u, outbox->ready);
     u->outbox->is_ready = false;
-    if (u->outbox->queue_room > QUEUE_ROOM_KEPT) {
-        free(u->outbox->queue);
-        u->outbox->queue = NULL;
-        u->outbox->queue_room = u->outbox->queue_first = 0;
-    }
 }
 
 /* The next message. Returns what is freed with it. */
-static uint32_t queue_pop(struct use *u, struct message *ret)
+static uint32_t queue_pop(struct session *s, struct use *u, struct message *ret)
 {
-    assert(u->outbox->queue_count > 0);
-    struct queued *q = &u->outbox->queue[u->outbox->queue_first];
+    struct queued *q = STAILQ_FIRST(&u->outbox->queue);
     *ret = (struct message){.body = q->body, .data = q->body->data + q->at, .bytes = q->bytes};
     if (--q->count > 0) {
         buf_ref(q->body);
@@ -124,17 +141,16 @@ static uint32_t queue_pop(struct use *u, struct message *ret)
         return 0;
     }
     uint32_t cost = q->cost;
-    queue_shift(u);
+    queue_shift(s, u);
     return cost;
 }
 
 static void queue_clear(struct session *s, struct use *u)
 {
-    while (u->outbox->queue_count > 0) {
-        struct queued *q = &u->outbox->queue[u->outbox->queue_first];
-        struct buf *body = q->body;
-        queue_shift(u);
-        buf_unref(body);
+    struct queued *q;
+    while ((q = STAILQ_FIRST(&u->outbox->queue))) {
+        buf_unref(q->body);
+        queue_shift(s, u);
     }
     sample_forget(&s->sample, u);
     grant_count(s, u);
@@ -142,7 +158,10 @@ static void queue_clear(struct session *s, struct use *u)
 
 void feed_begin(struct use *u)
 {
-    u->outbox = u->outbox ? u->outbox : session_alloc(1, sizeof(*u->outbox));
+    if (!u->outbox) {
+        u->outbox = session_alloc(1, sizeof(*u->outbox));
+        STAILQ_INIT(&u->outbox->queue);
+    }
     u->outbox->base = u->outbox->told = u->outbox->accepted;
     grants_open(u->client->s, u);
     u->outbox->grant_now = true;
@@ -164,7 +183,6 @@ void feed_done(struct session *s, struct use *u)
     if (!u->outbox)
         return;
     queue_clear(s, u);
-    free(u->outbox->queue);
     free(u->outbox);
 }
 
@@ -283,7 +301,7 @@ void feed_lose(struct session *s, struct local *l, const char *reason, bool queu
 static void copy_leaves(struct session *s, struct use *u, const struct message *m, uint32_t cost,
                         uint64_t number)
 {
-    if (u->outbox->queue_count == 0)
+    if (STAILQ_EMPTY(&u->outbox->queue))
         grant_raise(s, u);
     if (m->bytes > LEAVING_BYTES)
         grant_leaving(s, u->local, u, m, cost, number);
@@ -303,7 +321,7 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
         grant_left(s, l); /* the core asks for the next when it is done with one */
     if (!u)
         return false;
-    uint32_t cost = queue_pop(u, ret);
+    uint32_t cost = queue_pop(s, u, ret);
     ret->last = TAILQ_EMPTY(&l->ready);
     if (u->outbox->is_ready && TAILQ_NEXT(u, outbox->ready)) { /* to the end of the round */
         TAILQ_REMOVE(&l->ready, u, outbox->ready);
@@ -412,29 +430,34 @@ static void part_trace(struct session *s, const struct use *u, const struct part
 /* The one copy. */
 static struct buf *part_copy(struct session *s, const struct part *p)
 {
-    /* What is short must not pin what the pool gives. */
-    if (p->bytes < RUN_BYTES / 4)
+    struct buf_pool *pool = s->runs;
+    if (p->bytes <= COPY_POOLED_BYTES)
         return buf_copy(p->data, p->bytes);
-    struct buf *body = buf_pool_get(s->runs, p->bytes);
+    if (p->bytes < RUN_BYTES / 4) /* what is short must not pin what that one gives */
+        pool = s->copies[(p->bytes - COPY_POOLED_BYTES - 1) / COPY_STEP_BYTES];
+    struct buf *body = buf_pool_get(pool, p->bytes);
     memcpy(body->data, p->data, p->bytes);
     return body;
 }
 
 /* One entry for all that are of one size. cost: what is freed when the last has left. */
-static void part_queue(struct use *u, const struct part *p, uint32_t cost)
+static void part_queue(struct session *s, struct use *u, const struct part *p, uint32_t cost)
 {
-    struct buf *body = part_copy(u->client->s, p);
-    struct queued q = {.body = body};
+    struct buf *body = part_copy(s, p);
+    uint32_t at = 0;
 
-    for (uint32_t k = 0; k < p->n; k += q.count) {
-        q.bytes = bytes_of(p->m, p->i + k);
-        q.count = 1;
-        while (k + q.count < p->n && bytes_of(p->m, p->i + k + q.count) == q.bytes)
-            q.count++;
-        q.cost = k + q.count == p->n ? cost : 0;
-        buf_ref(body);
-        queue_push(u, &q);
-        q.at += q.count * q.bytes;
+    for (uint32_t k = 0; k < p->n;) {
+        struct queued *q = entry_new(s);
+        q->body = buf_ref(body);
+        q->at = at;
+        q->bytes = bytes_of(p->m, p->i + k);
+        q->count = 1;
+        while (k + q->count < p->n && bytes_of(p->m, p->i + k + q->count) == q->bytes)
+            q->count++;
+        k += q->count;
+        at += q->count * q->bytes;
+        q->cost = k == p->n ? cost : 0;
+        queue_push(u, q);
     }
     buf_unref(body);
 }
@@ -454,7 +477,7 @@ static void part_accept(struct client *c, struct use *u, const struct part *p)
         u->outbox->pulled += p->n;
         settle(s, u, p->n, s->stopped ? "the daemon stops" : "the CMS refused to open the group");
     } else {
-        part_queue(u, p, cost);
+        part_queue(s, u, p, cost);
         sample_begin(&s->sample, u, u->outbox->accepted - p->n + 1, s->now_us);
     }
     grant_count(s, u);

@@ -261,7 +261,7 @@ static uint32_t due_small(const struct use *u)
 /* A large message, alone. */
 static uint32_t due_large(const struct use *u)
 {
-    return u->send && u->outbox->need > u->outbox->credit && u->outbox->queue_count == 0
+    return u->send && u->outbox->need > u->outbox->credit && STAILQ_EMPTY(&u->outbox->queue)
                ? u->outbox->need - u->outbox->credit
                : 0;
 }

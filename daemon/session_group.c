@@ -18,10 +18,26 @@ void local_touch(struct session *s, struct local *l)
     TAILQ_INSERT_TAIL(&s->pending, l, pending);
 }
 
+int local_compare(const struct local *a, const struct local *b)
+{
+    return strcmp(a->name, b->name);
+}
+
+RB_GENERATE(local_tree, local, of_name, local_compare)
+
+struct local *local_find(const struct session *s, const char *name)
+{
+    struct local *l = RB_ROOT(&s->by_name);
+    int order;
+
+    while (l && (order = strcmp(name, l->name)) != 0)
+        l = order < 0 ? RB_LEFT(l, of_name) : RB_RIGHT(l, of_name);
+    return l;
+}
+
 struct local *local_get(struct session *s, const char *name)
 {
-    struct local *l;
-    HASH_FIND(hh, s->by_name, name, (unsigned)strlen(name), l);
+    struct local *l = local_find(s, name);
     if (l)
         return l;
     size_t name_bytes = strlen(name) + 1;
@@ -32,23 +48,22 @@ struct local *local_get(struct session *s, const char *name)
     TAILQ_INIT(&l->subs);
     TAILQ_INIT(&l->ready);
     LIST_INIT(&l->waiters);
-    HASH_ADD_KEYPTR(hh, s->by_name, l->name, (unsigned)strlen(l->name), l);
+    RB_INSERT(local_tree, &s->by_name, l);
     return l;
 }
 
-uint64_t locals_bytes(const struct session *s)
+uint64_t locals_bytes(struct session *s)
 {
-    const struct local *l, *next;
+    struct local *l;
     const struct use *u;
     const struct client *c;
-    uint64_t bytes = s->handle_room * sizeof(s->by_handle[0]) + HASH_OVERHEAD(hh, s->by_name);
+    uint64_t bytes = s->handle_room * sizeof(s->by_handle[0]);
 
-    HASH_ITER (hh, s->by_name, l, next) {
+    RB_FOREACH (l, local_tree, &s->by_name) {
         bytes += sizeof(*l) + strlen(l->name) + 1 + l->position_room * sizeof(l->positions[0]) +
                  l->run_room * sizeof(l->runs[0]);
         TAILQ_FOREACH (u, &l->uses, of_local) {
-            const struct outbox *o = u->outbox;
-            bytes += sizeof(*u) + (o ? sizeof(*o) + o->queue_room * sizeof(o->queue[0]) : 0);
+            bytes += sizeof(*u) + (u->outbox ? sizeof(*u->outbox) : 0);
         }
     }
     TAILQ_FOREACH (c, &s->clients, all) {
@@ -56,7 +71,7 @@ uint64_t locals_bytes(const struct session *s)
         for (uint32_t i = 0; i < c->page_count; i++)
             bytes += c->pages[i] ? sizeof(*c->pages[i]) : 0;
     }
-    return bytes - HASH_COUNT(s->by_name) * sizeof(UT_hash_handle); /* which are in the locals */
+    return bytes;
 }
 
 struct members *members_ref(struct members *m)
@@ -111,7 +126,7 @@ static void local_free(struct session *s, struct local *l)
     if (l->is_pending)
         TAILQ_REMOVE(&s->pending, l, pending);
     handle_set(s, l, NO_HANDLE);
-    HASH_DEL(s->by_name, l);
+    RB_REMOVE(local_tree, &s->by_name, l);
     members_unref(l->members);
     free(l->positions);
     free(l->runs);
@@ -317,7 +332,7 @@ void locals_stop(struct session *s)
     struct local *l, *next_local;
     struct use *u, *next;
 
-    HASH_ITER (hh, s->by_name, l, next_local) {
+    RB_FOREACH_SAFE (l, local_tree, &s->by_name, next_local) {
         TAILQ_FOREACH_SAFE (u, &l->subs, sub, next)
             subscription_end(u, END_SHUTDOWN, false);
         feed_lose(s, l, "the daemon stopped before it was known to be stable", true);
@@ -331,7 +346,7 @@ void locals_done(struct session *s)
     struct local *l, *next_local;
     struct use *u, *next;
 
-    HASH_ITER (hh, s->by_name, l, next_local) {
+    RB_FOREACH_SAFE (l, local_tree, &s->by_name, next_local) {
         for (int kind = WAIT_RECV; kind <= WAIT_GONE; kind++)
             waiters_end(l, (enum wait_kind)kind, -ESHUTDOWN, "the daemon stops");
         TAILQ_FOREACH_SAFE (u, &l->uses, of_local, next) {

@@ -112,13 +112,13 @@ static void group_add(void *ctx, const struct node_group_info *g)
 {
     struct listing *t = ctx;
     struct session *s = t->c->s;
-    struct local *l;
+    const struct local *l;
 
     if ((t->name && strcmp(t->name, g->name) != 0) || listing_over(t))
         return;
     if (listing_full(t, g->member_count))
         groups_flush(t, true);
-    HASH_FIND(hh, s->by_name, g->name, (unsigned)strlen(g->name), l);
+    l = local_find(s, g->name);
     Qsm__GroupInfo *i = session_arena_need(&s->scratch, sizeof(*i));
     qsm__group_info__init(i);
     i->name = scratch_copy(s, g->name);

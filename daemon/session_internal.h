@@ -9,9 +9,9 @@
 #ifndef QSM_SESSION_INTERNAL_H
 #define QSM_SESSION_INTERNAL_H
 
-#include <sys/cdefs.h>
+#include <sys/types.h> /* for bsd/sys/tree.h */
 #include <bsd/sys/queue.h>
-#include <uthash.h>
+#include <bsd/sys/tree.h>
 #include "session.h"
 #include "core/sample.h"
 #include "frame.h"
@@ -34,6 +34,13 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
 #define RUN_BYTES 16384u       /* messages to one group that share a copy */
 #define RUNS_SPARE_MAX 128u    /* memory of copies kept for the next */
+/* Shorter copies come from pools of sizes so close together that little is left over; the shortest
+ * from malloc, which is quick with them. */
+#define COPY_POOLED_BYTES 512u
+#define COPY_STEP_BYTES 256u
+#define COPY_POOLS ((RUN_BYTES / 4 - COPY_POOLED_BYTES) / COPY_STEP_BYTES)
+#define COPIES_SPARE_BYTES (256u << 10) /* of each size, kept for the next */
+#define QUEUED_SPARE_MAX 4096u          /* entries of queues that are kept for the next */
 #define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
 #define MESSAGE_COST 16u       /* what a message counts beside its bytes */
 #define LINGER_US 60000000u    /* a group stays open to send after its last sender */
@@ -134,11 +141,13 @@ struct position {
 
 /* Messages of one size, behind one another, that the core has not pulled yet. */
 struct queued {
+    STAILQ_ENTRY(queued) next;
     struct buf *body;   /* a reference */
     uint32_t at, bytes; /* where the first is in the body, and of each */
     uint32_t count;
     uint32_t cost; /* what is freed with the last: of the last in its body, that of all in it */
 };
+STAILQ_HEAD(queued_list, queued);
 
 /* Which half of a sum: what every feed has, or what goes beyond it. */
 enum grant_kind { GRANT_SMALL, GRANT_LARGE, GRANT_KINDS };
@@ -164,8 +173,7 @@ struct outbox {
     bool is_ready, is_dirty, wants, is_large; /* on the lists */
     bool grant_now;                           /* opened: a grant is due, whatever it comes to */
     bool revoke_now;                          /* the Revoke is not told yet */
-    struct queued *queue;                     /* ring, a power of two */
-    uint32_t queue_first, queue_count, queue_room;
+    struct queued_list queue;
     uint32_t credit;     /* bytes that the client may still send */
     uint32_t untold;     /* of them, those that it does not know of yet */
     uint32_t queue_cost; /* bytes that the queue counts */
@@ -259,9 +267,12 @@ struct local {
     struct use_list uses;
     LIST_HEAD(, waiter) waiters;
     TAILQ_ENTRY(local) lingering;
-    UT_hash_handle hh;
+    RB_ENTRY(local) of_name;
     char name[];
 };
+RB_HEAD(local_tree, local);
+int local_compare(const struct local *a, const struct local *b);
+RB_PROTOTYPE(local_tree, local, of_name, local_compare)
 
 struct segment {
     struct buf *buf; /* a reference */
@@ -356,7 +367,7 @@ struct session {
     TAILQ_HEAD(, local) leaving;
     struct client_list clients, fresh, waiting;
     uint64_t late_bytes;
-    struct local *by_name;
+    struct local_tree by_name;
     struct local **by_handle;
     uint32_t handle_room;
     TAILQ_HEAD(, local) pending, lingering;
@@ -364,7 +375,10 @@ struct session {
     struct arena arena;      /* of the frame being looked at */
     struct arena scratch;    /* of the message being built */
     struct buf_pool *blocks; /* for clients' output; owned */
-    struct buf_pool *runs;   /* for what clients submit; owned */
+    struct buf_pool *runs;   /* for what clients submit; owned, and so the next */
+    struct buf_pool *copies[COPY_POOLS];
+    struct queued_list spare; /* entries for their queues; owned */
+    uint32_t spare_count;
     struct session_stats stats;
     struct sample sample; /* the message of a use that is timed until it is pulled */
     uint64_t state_bytes, state_groups, state_us; /* of all groups, when it was counted */
@@ -418,11 +432,12 @@ static inline struct local *local_of(const struct session *s, uint32_t handle) /
 {
     return handle < s->handle_room ? s->by_handle[handle] : NULL;
 }
+struct local *local_find(const struct session *s, const char *name); /* NULL: there is none */
 struct local *local_get(struct session *s, const char *name); /* made when there is none */
 /* Has what the group wants of the node looked at in session_work. */
 void local_touch(struct session *s, struct local *l);
 /* Memory that the groups take here: tables by group and by client, not what is queued. */
-uint64_t locals_bytes(const struct session *s);
+uint64_t locals_bytes(struct session *s);
 /* Asks the node for what the pending groups want. */
 void session_work(struct session *s);
 void locals_expire(struct session *s);
@@ -496,6 +511,7 @@ void feed_end(struct use *u);   /* closed to send: what was accepted still goes 
 /* Writes completions and grants that are due. */
 void feed_tell(struct client *c);
 void feed_done(struct session *s, struct use *u);
+void feeds_done(struct session *s); /* after the last feed_done */
 
 /* ---- session_out.c */
 void out_control(struct client *c, const Qsm__ToClient *m);

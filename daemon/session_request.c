@@ -144,7 +144,7 @@ static void use_list(struct client *c, struct use *u, uint32_t id)
 /* Whether nothing that it sent is to be settled or told. */
 static bool outbox_empty(const struct outbox *o)
 {
-    return !o || (o->queue_count == 0 && o->pulled == o->settled && !o->is_dirty);
+    return !o || (STAILQ_EMPTY(&o->queue) && o->pulled == o->settled && !o->is_dirty);
 }
 
 void use_release(struct session *s, struct use *u)
@@ -347,8 +347,7 @@ static void hold_join(struct session *s, struct request *r, const char *name)
 
 static void hold_leave(struct session *s, struct request *r, const char *name)
 {
-    struct local *l;
-    HASH_FIND(hh, s->by_name, name, (unsigned)strlen(name), l);
+    struct local *l = local_find(s, name);
     if (!l || !l->held) {
         request_answer(r, -ENOENT, "the node does not hold that membership");
         return;
@@ -359,11 +358,11 @@ static void hold_leave(struct session *s, struct request *r, const char *name)
     local_touch(s, l);
 }
 
-static size_t held_count(const struct session *s)
+static size_t held_count(struct session *s)
 {
-    struct local *l, *next;
+    struct local *l;
     size_t count = 0;
-    HASH_ITER (hh, s->by_name, l, next)
+    RB_FOREACH (l, local_tree, &s->by_name)
         count += l->held;
     return count;
 }

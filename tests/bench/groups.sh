@@ -11,6 +11,7 @@
 IFS=' ' read -r -a groups_counts <<<"${COUNTS:-64 1024 4096 8192}"
 groups_seconds=2      # of a stream
 groups_quiet=5        # seconds
+groups_states=4       # seconds that each group gets a message in
 idle_groups=10000
 idle_quiet=10         # seconds
 
@@ -85,8 +86,8 @@ measure_idle() {
 
 # ---- streams over groups
 
-# Daemons of their own: each group has one sender and two subscribed applications, and nothing is
-# sent any more. What groups cost is what is there more than before.
+# Daemons of their own: each group has one sender and two subscribed applications. What they cost is
+# what is there more than before: once nothing is sent any more, and in memory while a little is.
 groups_quiet_figures() { # count
     local name values=() before=() bad=0
     hosts_begin 3
@@ -105,20 +106,25 @@ groups_quiet_figures() { # count
     fi
     run_on h1 timeout 60 "$flow" send "all:$1" $(($1 * 4)) "$bytes" 2>>"$work/flow.log" || bad=1
     quiet_figures "$groups_quiet" "$1 groups" $bad
+    # A message a second to each group, of an application that is still there.
+    QSM_SOCKET=$work/h1.sock "$flow" send "all:$1" 0 "$bytes" "$1" 2>>"$work/flow.log" &
+    host_pid[send-h1]=$!
+    sleep "$groups_states"
     for name in "${hosts[@]}"; do
         values+=("$((($(counter "$name" group_state_bytes) - before[0]) / $1))")
         before=("${before[@]:1}")
+    done
+    for name in send-h1 watch-h2 watch-h3; do
+        kill "${host_pid[$name]}"
+        wait "${host_pid[$name]}" 2>/dev/null
+        (($? == 143)) || bad=1 # it had ended before
+        unset "host_pid[$name]"
     done
     # shellcheck disable=SC2206 # none has a space
     ((bad == 0)) || values=(${hosts[@]/*/-})
     # Of a few the rest shows more.
     (($1 < 1000)) ||
-        figure "memory of a group's state in a qsmd, sender gone ($1 groups)" B "${values[@]}"
-    for name in h2 h3; do
-        kill "${host_pid[watch-$name]}"
-        wait "${host_pid[watch-$name]}" 2>/dev/null
-        unset "host_pid[watch-$name]"
-    done
+        figure "memory of a group's state in a qsmd ($1 groups)" B "${values[@]}"
     flow_log
     hosts_end
 }

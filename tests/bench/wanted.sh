@@ -154,8 +154,8 @@ wanted_group_rows() {
     done
     # Of each of three hosts a value.
     n=${groups_counts[-1]}
-    wanted_rows "memory of a group's state, sender gone ($n groups)" '<' 1024 B "3 hosts" 5 \
-        "memory of a group's state in a qsmd, sender gone ($n groups)"
+    wanted_rows "memory of a group's state ($n groups)" '<' 1024 B "3 hosts" 5 \
+        "memory of a group's state in a qsmd ($n groups)"
     names=("1 groups" "${groups_counts[@]/%/ groups}" "$idle_groups groups" "after all of them")
     names=("${names[@]/#/resident memory of a qsmd (}")
     wanted_rows "resident memory of a qsmd; any number of groups" '<' 65536 kB "3 values" 5 \
