@@ -67,7 +67,7 @@ struct cmsd {
     struct peer *peers; /* by id */
     struct peer_list to_read, to_write;
     uint64_t last_peer;
-    uint64_t now_us;        /* when this turn began */
+    uint64_t now_us;        /* when this turn began, or its last entry was durable */
     const char *crash_step; /* debug crash_at: the step at which to die, NULL: none */
     unsigned long crash_count;
     uint64_t term, epoch; /* as last told to systemd */
@@ -121,6 +121,7 @@ static bool append_batch(struct cmsd *d)
         journal_failed(d);
         return false;
     }
+    d->now_us = clock_now(); /* to make it durable takes time, of which view changes keep away */
     cms_appended(d->cms, entries[count - 1].index, d->now_us);
     trace_flush(d->trace);
     return true;
@@ -399,13 +400,12 @@ static void arm(struct cmsd *d)
     event_add(d->alarm, &wait);
 }
 
-/* The whole turn happens when it began: a stop before its sockets are drained makes nobody late,
- * and what they brought is not later than the judgement of who is silent. */
+/* What the sockets brought and the judgement of who is silent go by the time when the turn began: a
+ * stop before they are drained makes nobody late, and nobody is heard after he is judged. */
 static void turn(struct cmsd *d)
 {
     d->now_us = clock_now();
     drain(d);
-    append_all(d);
     cms_expire(d->cms, d->now_us);
     append_all(d);
     if (d->failed)

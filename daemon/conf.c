@@ -59,7 +59,7 @@ static const struct conf_key qsmd_keys[] = {
      65536},
     {CONF_CLIENT, "groups_per_client", &conf_kind_u32, Q(client_groups_per_client), "16384", 1,
      100000},
-    {CONF_CLIENT, "grant_bytes", &conf_kind_u64, Q(client_grant_bytes), "268435456", 1u << 26,
+    {CONF_CLIENT, "grant_bytes", &conf_kind_u32, Q(client_grant_bytes), "268435456", 1u << 26,
      1u << 31}, /* a feed's numbers have 32 bits */
     {CONF_CLIENT, "grant_bytes_all", &conf_kind_u64, Q(client_grant_bytes_all), "1073741824",
      1u << 26, UINT64_C(1) << 40},

@@ -56,7 +56,7 @@ struct qsmd_conf {
     uint32_t client_clients_max;
     uint32_t client_connections_per_uid;
     uint32_t client_groups_per_client;
-    uint64_t client_grant_bytes;
+    uint32_t client_grant_bytes;
     uint64_t client_grant_bytes_all;
     double debug_fault_drop; /* 0 to 1: share of arriving datagrams that are dropped */
     char *debug_trace;       /* file for the trace; empty: none */

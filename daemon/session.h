@@ -22,7 +22,7 @@ struct session_config {
     uint32_t clients_max;
     uint32_t connections_per_uid;
     uint32_t groups_per_client;
-    uint64_t grant_bytes;     /* what one client may have granted or queued, half of it large */
+    uint32_t grant_bytes;     /* what one client may have granted or queued, half of it large */
     uint64_t grant_bytes_all; /* what all clients together may */
     const char *version;      /* not owned */
     const char *host;         /* name of this host, not owned; NULL: as the CMS knows it */

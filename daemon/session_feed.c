@@ -318,7 +318,7 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
     struct use *u = l ? TAILQ_FIRST(&l->ready) : NULL;
 
     if (l && l->hand.use)
-        grant_left(s, l); /* the core asks for the next when it is done with one */
+        grant_left(s, l); /* the core is done with one when it asks for the next */
     if (!u)
         return false;
     uint32_t cost = queue_pop(s, u, ret);

@@ -89,7 +89,8 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
         ch->recv->ctx->stats.datagrams_malformed++;
         return;
     }
-    if (ch->recv->by_slot[rec->slot]->place_count > 1 && !store_mark(p, rec->slot, number, 0)) {
+    if (ch->recv->by_slot[rec->slot]->place_count > 1 &&
+        !store_mark(p, rec->slot, number, rec->index)) {
         ch->recv->ctx->stats.datagrams_malformed++; /* within a packet they do not go back */
         return;
     }

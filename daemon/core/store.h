@@ -14,7 +14,8 @@
 struct mark {
     uint32_t slot;
     uint64_t first, last; /* numbers of the messages of which something is in this packet */
-    uint64_t unit;        /* sender only: last unit (message or fragment) of the group in it */
+    uint64_t unit;        /* at the sender: the last unit (message or fragment) of the group in it;
+                           * at others: which fragment of message `last`, from 0, is the last in it */
 };
 
 /* One line of the processor's cache: what is looked at when a packet is taken, proved stable and

@@ -322,6 +322,37 @@ START_TEST(what_an_attempt_with_a_larger_scope_froze_goes_on_after_the_change)
 }
 END_TEST
 
+/* One cacher for each packet; hosts 1, 2 and 3 are in one region, host 4 in another, and of host
+ * 0's large message host 4 gets the first fragment only. Who is asked for the rest, once host 0 is
+ * dead, has freed most of it, and the cacher of the first packet lacks what is in the others. */
+START_TEST(the_rest_of_a_large_message_of_the_dead_is_asked_of_who_caches_it)
+{
+    struct sim_config c = sim_config_default();
+    c.hosts = 5;
+    c.groups = 2;
+    c.cms.cache_replicas = 1;
+    struct story *st = story_with(&c);
+    story_sender(st, 0, 0);
+    for (uint32_t i = 1; i < 5; i++)
+        story_join(st, i, 0);
+    story_join(st, 4, 1);
+    story_settle(st);
+    for (uint64_t seq = 2; seq <= 7; seq++)
+        story_drop(st, (struct rule){STORY_ANY, 4, WIRE_DATA, seq, STORY_EVER});
+    story_drop(st, (struct rule){STORY_ANY, 4, WIRE_REPAIR, 0, STORY_EVER});
+    story_send(st, 0, 0, 9000);
+    story_run(st, SIM_S);
+    story_never(st, "p4 deliver *");
+    host_crash(story_host(st, 0), false);
+    story_until(st, "cms expel *");
+    story_until(st, "p4 deliver g=* n=1 *");
+    story_until(st, "p4 vote *");
+    story_drop_nothing(st);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
@@ -340,6 +371,7 @@ Suite *suite_regress(void)
     tcase_add_test(t, a_datagram_of_each_of_many_senders_is_under_the_cap_that_is_told);
     tcase_add_test(t, what_an_attempt_with_a_smaller_scope_leaves_out_is_waited_for);
     tcase_add_test(t, what_an_attempt_with_a_larger_scope_froze_goes_on_after_the_change);
+    tcase_add_test(t, the_rest_of_a_large_message_of_the_dead_is_asked_of_who_caches_it);
     suite_add_tcase(s, t);
     return s;
 }

@@ -145,6 +145,48 @@ listens() {
     ss -Hltn "src $(cms_address)" | grep -q .
 }
 
+# ---- a slow disk
+
+# A change is asked for again and again.
+joins_for() { # seconds
+    local end=$((SECONDS + $1)) i=0
+    while ((SECONDS < end)); do
+        i=$((i + 1))
+        ctl h1 join "slow-$i" -W 30 &
+        host_pid[slow-$i]=$!
+        sleep 0.3
+    done
+}
+
+joins_end_well() {
+    local name good=0
+    for name in "${!host_pid[@]}"; do
+        wait "${host_pid[$name]}" || good=1
+        unset "host_pid[$name]"
+    done
+    return $good
+}
+
+# To note a view takes 0.1 s: the next change waits ten times as long as the one before took.
+slow_disk() {
+    local before after
+    LD_PRELOAD=$BUILD/tests/system/preload/slowsync.so SYNC_US=100000 \
+        ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 cms_start
+    qsmd_start_all
+    within 10 linked h1
+    before=$(fact h1 epoch)
+    joins_for 8
+    after=$(fact h1 epoch)
+    check "journal: view changes keep away from a slow disk ($((after - before)) in 8 s)" \
+        test $((after - before)) -le 12
+    check "journal: on a slow disk every join is answered" joins_end_well
+}
+
+cluster_begin
+host_add h1 h2
+slow_disk
+cluster_end "journal, slow disk"
+
 cluster_begin
 host_add h1 h2
 joined=()

@@ -16,7 +16,7 @@
 static void begin(uint64_t bytes, uint64_t bytes_all)
 {
     struct session_config config = config_default();
-    config.grant_bytes = bytes;
+    config.grant_bytes = (uint32_t)bytes;
     config.grant_bytes_all = bytes_all;
     rig_begin_with(&config);
 }
@@ -224,7 +224,8 @@ END_TEST
 START_TEST(a_grant_taken_back_before_it_was_told_comes_later)
 {
     struct session_config config = config_default();
-    config.grant_bytes = config.grant_bytes_all = 40 * MIB;
+    config.grant_bytes = 40 * MIB;
+    config.grant_bytes_all = 40 * MIB;
     config.queue_bytes = 100;
     rig_begin_with(&config);
     struct client *a = client_with(1), *b = client_with(1);
