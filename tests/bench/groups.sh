@@ -86,8 +86,18 @@ measure_idle() {
 
 # ---- streams over groups
 
-# Daemons of their own: each group has one sender and two subscribed applications. What they cost is
-# what is there more than before: once nothing is sent any more, and in memory while a little is.
+# Ends a job that runs until it is killed; fails when it had ended before.
+groups_stop() { # job
+    local status
+    kill "${host_pid[$1]}"
+    wait "${host_pid[$1]}" 2>/dev/null
+    status=$?
+    unset "host_pid[$1]"
+    ((status == 143))
+}
+
+# Daemons of their own: each group has one sender and two subscribed applications. What groups cost
+# is what is there more than before: their state while a little is sent, the rest once nothing is.
 groups_quiet_figures() { # count
     local name values=() before=() bad=0
     hosts_begin 3
@@ -104,8 +114,6 @@ groups_quiet_figures() { # count
         say "not all have subscribed to $1 groups"
         bad=1
     fi
-    run_on h1 timeout 60 "$flow" send "all:$1" $(($1 * 4)) "$bytes" 2>>"$work/flow.log" || bad=1
-    quiet_figures "$groups_quiet" "$1 groups" $bad
     # A message a second to each group, of an application that is still there.
     QSM_SOCKET=$work/h1.sock "$flow" send "all:$1" 0 "$bytes" "$1" 2>>"$work/flow.log" &
     host_pid[send-h1]=$!
@@ -114,12 +122,10 @@ groups_quiet_figures() { # count
         values+=("$((($(counter "$name" group_state_bytes) - before[0]) / $1))")
         before=("${before[@]:1}")
     done
-    for name in send-h1 watch-h2 watch-h3; do
-        kill "${host_pid[$name]}"
-        wait "${host_pid[$name]}" 2>/dev/null
-        (($? == 143)) || bad=1 # it had ended before
-        unset "host_pid[$name]"
-    done
+    groups_stop send-h1 || bad=1
+    quiet_figures "$groups_quiet" "$1 groups" $bad
+    groups_stop watch-h2 || bad=1
+    groups_stop watch-h3 || bad=1
     # shellcheck disable=SC2206 # none has a space
     ((bad == 0)) || values=(${hosts[@]/*/-})
     # Of a few the rest shows more.
