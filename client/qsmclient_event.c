@@ -199,6 +199,8 @@ static int check_deliver(struct qsm *q, const Qsm__Deliver *d, size_t payload_by
         sum += d->bytes[i];
     if (d->n_bytes == 1)
         sum *= count;
+    if (count > 1)
+        sum += (uint64_t)d->gap * (count - 1);
     if (sum != payload_bytes)
         return malformed(q, "Deliver: lengths that are not the payload's");
     if (d->n_number == 1 && d->number[0] > UINT64_MAX - (count - 1))
@@ -225,7 +227,7 @@ static int event_deliver(struct qsm *q, const struct frame *f)
         struct qsm_group *g = group_find(q, d->group[frame_list_at(d->n_group, i)]);
         m.data = data;
         m.bytes = d->bytes[frame_list_at(d->n_bytes, i)];
-        data += m.bytes;
+        data += m.bytes + d->gap;
         if (!g)
             continue;
         m.group = g;

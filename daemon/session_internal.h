@@ -23,6 +23,8 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define IPC_VERSION 1
 #define BATCH_BYTES 65536u
 #define COPY_BYTES 4096u     /* payloads from here on are referenced, not copied */
+#define IN_PLACE_BYTES 512u  /* a frame whose payloads are referenced together: from this size */
+#define IN_PLACE_MESSAGES 8u /* and so many of them */
 #define BLOCK_BYTES 73728u   /* a full frame of small messages and its header */
 #define BLOCKS_SPARE_MAX 32u /* empty blocks kept for the next client that needs one */
 #define GRANT_BYTES 65536u
@@ -294,7 +296,7 @@ struct output {
     uint32_t block_used;
 };
 
-/* Payloads of the open frame that lie behind one another. */
+/* Payloads of the open frame that lie behind one another, or a gap apart. */
 struct piece {
     struct buf *buf; /* a reference */
     const uint8_t *data;
@@ -305,6 +307,8 @@ struct piece {
 struct batch {
     uint32_t count, pieces_count, host_count;
     size_t bytes;
+    bool in_place; /* the only piece is where the messages came in */
+    uint32_t gap;  /* bytes between two of them there */
     uint32_t group[FRAME_MESSAGES_MAX], size[FRAME_MESSAGES_MAX], sender[FRAME_MESSAGES_MAX];
     uint64_t number[FRAME_MESSAGES_MAX], epoch[FRAME_MESSAGES_MAX];
     struct {

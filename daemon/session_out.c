@@ -1,7 +1,8 @@
 /* session_out: what waits for a client to read. Messages gather in an open data frame that is cut
  * at 64 messages, 64 KB or the end of the turn, never by a timer. Small pieces (heads, control
  * frames, payloads below COPY_BYTES) are written behind one another into blocks, larger payloads
- * are referenced; a list of segments says what goes out in which order. */
+ * are referenced, and so are small ones that came in one train with nothing but heads of the
+ * protocol between them; a list of segments says what goes out in which order. */
 #include "session_internal.h"
 
 #include <assert.h>
@@ -278,15 +279,44 @@ static void head_add(struct client *c)
     d.sender = b->sender;
     d.number = b->number;
     d.epoch = b->epoch;
+    d.gap = b->gap;
     d.n_host = b->host_count;
     d.host = list;
     size_t header = qsm__deliver__get_packed_size(&d);
     struct buf *buf;
     uint8_t *at = block_room(c, FRAME_HEAD_BYTES + header, &buf);
-    frame_write_head(at, KIND_DELIVER, header, b->bytes);
+    frame_write_head(at, KIND_DELIVER, header, b->bytes + (b->count - 1) * (size_t)b->gap);
     qsm__deliver__pack(&d, at + FRAME_HEAD_BYTES);
     bool all = b->pieces_count == 0;
     segment_add(c, buf, at, FRAME_HEAD_BYTES + header, all ? b->count : 0);
+}
+
+/* The payloads that are referenced in place are copied to the block after all. */
+static void leave_place(struct client *c)
+{
+    struct batch *b = &c->batch;
+    struct piece *p = &b->pieces[0], old = *p;
+    const uint8_t *from = old.data;
+    uint8_t *to = block_room(c, b->bytes, &p->buf);
+
+    p->data = to;
+    p->bytes = b->bytes;
+    for (uint32_t i = 0; i < b->count; i++) {
+        memcpy(to, from, b->size[i]);
+        to += b->size[i];
+        from += b->size[i] + b->gap;
+    }
+    b->in_place = false;
+    b->gap = 0;
+    buf_unref(old.buf);
+}
+
+/* Whether what is referenced in place is worth that, and what it keeps from other use: as much of
+ * it as of a large message. */
+static bool stays_in_place(const struct batch *b)
+{
+    return b->bytes >= b->pieces[0].buf->size / 4 &&
+           (b->count >= IN_PLACE_MESSAGES || b->bytes >= BLOCK_BYTES / 2);
 }
 
 void out_cut(struct client *c)
@@ -294,6 +324,8 @@ void out_cut(struct client *c)
     struct batch *b = &c->batch;
     if (b->count == 0)
         return;
+    if (b->in_place && !stays_in_place(b))
+        leave_place(c);
     head_add(c);
     for (uint32_t i = 0; i < b->pieces_count; i++) {
         bool last = i + 1 == b->pieces_count;
@@ -306,6 +338,8 @@ void out_cut(struct client *c)
     c->s->stats.client_messages_out += b->count;
     b->count = b->pieces_count = b->host_count = 0;
     b->bytes = 0;
+    b->gap = 0;
+    b->in_place = false;
     memset(&b->differ, 0, sizeof(b->differ));
 }
 
@@ -321,6 +355,34 @@ bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
            c->out.messages + messages <= config->queue_messages;
 }
 
+/* Whether a message lies behind those that are referenced in place, as far as they lie apart. */
+static bool is_next_in_place(const struct batch *b, const struct delivery *d)
+{
+    const struct piece *p = &b->pieces[0];
+    return d->lead > 0 && d->body == p->buf && d->data == p->data + p->bytes + d->lead &&
+           (b->count == 1 || d->lead == b->gap);
+}
+
+/* A message that begins a frame, or lies behind those that are referenced in place, is, too; false:
+ * it is not. */
+static bool batch_in_place(struct client *c, const struct delivery *d)
+{
+    struct batch *b = &c->batch;
+    struct piece *p = &b->pieces[0];
+
+    if (b->count == 0 && d->lead > 0 && d->bytes >= IN_PLACE_BYTES && out_copies(d)) {
+        b->in_place = true;
+        b->pieces_count = 1;
+        *p = (struct piece){.buf = buf_ref(d->body), .data = d->data, .bytes = d->bytes};
+        return true;
+    }
+    if (!b->in_place)
+        return false;
+    b->gap = d->lead;
+    p->bytes += d->lead + d->bytes;
+    return true;
+}
+
 /* Payloads that are copied go behind one another as long as the block lasts: nothing else is
  * written there while the frame is open. */
 static void batch_payload(struct client *c, const struct delivery *d)
@@ -329,7 +391,7 @@ static void batch_payload(struct client *c, const struct delivery *d)
     struct output *o = &c->out;
     struct piece *p = &b->pieces[b->pieces_count];
 
-    if (d->bytes == 0)
+    if (batch_in_place(c, d) || d->bytes == 0)
         return;
     bool copied = out_copies(d);
     if (copied && b->pieces_count > 0 && p[-1].buf == o->block &&
@@ -389,6 +451,12 @@ bool out_message(struct client *c, struct use *u, const struct delivery *d)
         return false;
     if (b->bytes + d->bytes > BATCH_BYTES)
         out_cut(c);
+    if (b->in_place && !is_next_in_place(b, d)) {
+        if (stays_in_place(b))
+            out_cut(c);
+        else
+            leave_place(c);
+    }
     batch_host(c, d->sender);
     batch_names(b, u, d);
     batch_payload(c, d);

@@ -7,43 +7,39 @@
 
 /* ---- delivery */
 
-static void deliver(struct channel_in *ch, uint32_t slot, uint64_t number, struct buf *body,
-                    const uint8_t *data, uint32_t bytes)
+/* d: number, body, data, bytes and lead; the rest is the group's. */
+static void deliver(struct channel_in *ch, uint32_t slot, struct delivery d)
 {
     struct recv *r = ch->recv;
     struct context *c = r->ctx;
     struct group *g = r->by_slot[slot];
     struct stream *st = &ch->streams[slot];
 #ifdef MUTANT_join_point
-    if (st->first == 0 && st->delivered == 0 && number > 1) {
-        st->first = st->delivered = number;
+    if (st->first == 0 && st->delivered == 0 && d.number > 1) {
+        st->first = st->delivered = d.number;
         return;
     }
 #endif
     if (st->first == 0) {
         context_trace(c, "base g=%u s=%u n=%llu", g->gid, ch->sender,
-                      (unsigned long long)(number - 1));
+                      (unsigned long long)(d.number - 1));
     }
-    st->delivered = number;
+    st->delivered = d.number;
     if (st->first == 0) {
-        st->first = number;
+        st->first = d.number;
     }
     c->stats.messages_delivered++;
     if (context_traced(c)) {
         context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, ch->sender,
-                      (unsigned long long)number, (unsigned long long)g->epoch,
-                      (unsigned long long)context_hash(data, bytes), bytes);
+                      (unsigned long long)d.number, (unsigned long long)g->epoch,
+                      (unsigned long long)context_hash(d.data, d.bytes), d.bytes);
     }
     if (!group_listens(g)) {
         return;
     }
-    struct delivery d = {.group = g->handle,
-                         .sender = ch->sender,
-                         .number = number,
-                         .epoch = g->epoch,
-                         .body = body,
-                         .data = data,
-                         .bytes = bytes};
+    d.group = g->handle;
+    d.sender = ch->sender;
+    d.epoch = g->epoch;
     c->up.deliver(c->up.ctx, &d);
 }
 
@@ -77,11 +73,16 @@ static bool add_piece(struct channel_in *ch, uint32_t slot, uint64_t number, uin
 static void deliver_partial(struct channel_in *ch)
 {
     struct partial *pa = &ch->partial;
-    deliver(ch, pa->slot, pa->number, pa->body, pa->body->data, pa->bytes);
+    deliver(
+        ch, pa->slot,
+        (struct delivery){
+            .number = pa->number, .body = pa->body, .data = pa->body->data, .bytes = pa->bytes});
     recv_drop_partial(ch);
 }
 
-static void process_record(struct channel_in *ch, struct packet *p, const struct record *rec)
+/* lead: bytes of heads before the payload. */
+static void process_record(struct channel_in *ch, struct packet *p, const struct record *rec,
+                           size_t lead)
 {
     struct stream *st = &ch->streams[rec->slot];
     uint64_t number = rec->number != 0 ? rec->number : st->seen + 1;
@@ -111,7 +112,12 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
         return;
     }
     st->seen = number;
-    deliver(ch, rec->slot, number, p->body, rec->payload, rec->payload_bytes);
+    deliver(ch, rec->slot,
+            (struct delivery){.number = number,
+                              .body = p->body,
+                              .data = rec->payload,
+                              .bytes = rec->payload_bytes,
+                              .lead = (uint32_t)lead});
 }
 
 static void drop_body(struct channel_in *ch, struct packet *p, const char *why)
@@ -148,6 +154,7 @@ static void thin_out(struct channel_in *ch)
 
 static void release(struct channel_in *ch)
 {
+    struct context *c = ch->recv->ctx;
     uint64_t upto = ch->rel < ch->prefix ? ch->rel : ch->prefix;
 #ifdef MUTANT_rel_beyond_prefix
     upto = ch->rel;
@@ -155,13 +162,15 @@ static void release(struct channel_in *ch)
     if (upto <= ch->store.base) {
         return;
     }
-    for (uint64_t q = ch->store.base + 1; q <= upto; q++) {
+    for (uint64_t q = ch->store.base + 1; q <= upto && context_traced(c); q++) {
         struct packet *p = store_find(&ch->store, q);
         if (p != NULL) {
             drop_body(ch, p, "rel");
         }
     }
+    c->stats.store_bytes -= ch->store.body_bytes;
     store_release(&ch->store, upto);
+    c->stats.store_bytes += ch->store.body_bytes;
     if (ch->thinned < upto) {
         ch->thinned = upto;
     }
@@ -243,11 +252,14 @@ static void process_packet(struct channel_in *ch, struct packet *p)
     if (ch->have.count > 0) {
         ranges_remove(&ch->have, ch->prefix, ch->prefix);
     }
+    size_t heads = WIRE_OUTER_BYTES + WIRE_PACKET_BYTES; /* before its first record */
     for (uint16_t i = 0; i < p->records; i++) {
+        const uint8_t *head = rd.at;
         struct record rec;
         bool ok = wire_read_record(&rd, &rec);
         assert(ok);
-        process_record(ch, p, &rec);
+        process_record(ch, p, &rec, heads + (size_t)(rec.payload - head));
+        heads = 0;
     }
 #ifdef MUTANT_discard_at_delivery
     drop_body(ch, p, "rel");
@@ -417,16 +429,13 @@ static bool learn_top(struct channel_in *ch, uint64_t top)
     return true;
 }
 
-/* Keeps the body where it landed, or copies it when it landed in no buf, or would stay there long
- * after most of its neighbours: what this node caches in a region in which it caches little. What
- * is kept counts by its bytes, and may take four times as much where it landed: not when much is
- * kept. */
+/* Keeps the body where it landed, or copies it when it landed in no buf. What is kept counts by its
+ * bytes, and may take four times as much where it landed: not when much is kept. */
 static void keep(struct channel_in *ch, const struct wire_packet *p, const uint8_t *body,
                  size_t bytes, struct buf *landing)
 {
     struct context *c = ch->recv->ctx;
-    bool outlives = !view_caches_half(ch->recv->view) && caches(ch, p->seq);
-    if (outlives || c->stats.store_bytes > c->config.pool_bytes / 4) {
+    if (c->stats.store_bytes > c->config.pool_bytes / 4) {
         landing = NULL;
     }
     struct buf *b = landing != NULL ? buf_ref(landing) : buf_pool_get(c->bodies, bytes);
@@ -435,6 +444,26 @@ static void keep(struct channel_in *ch, const struct wire_packet *p, const uint8
     }
     store_put(&ch->store, p->seq, b, body, (uint16_t)bytes, p->records);
     c->stats.store_bytes += bytes;
+}
+
+/* What this node caches stays long after most of what landed beside it is dropped, and takes as
+ * much room as all of that. Copies a body out of there unless little is kept. */
+static void copy_out(struct channel_in *ch, uint64_t seq, const struct buf *landing)
+{
+    const struct view *v = ch->recv->view;
+    struct context *c = ch->recv->ctx;
+    uint64_t room = c->stats.store_bytes * v->member_count / v->replicas;
+    if (landing == NULL || room <= c->config.pool_bytes / 2 || !caches(ch, seq)) {
+        return;
+    }
+    struct packet *p = store_find(&ch->store, seq);
+    if (p == NULL || p->body != landing) {
+        return;
+    }
+    struct buf *b = buf_pool_get(c->bodies, p->bytes);
+    p->data = memcpy(b->data, p->data, p->bytes);
+    buf_unref(p->body);
+    p->body = b;
 }
 
 bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *body, size_t bytes,
@@ -474,6 +503,7 @@ bool recv_packet(struct recv *r, const struct wire_packet *p, const uint8_t *bod
     }
     learn_top(ch, p->seq);
     advance(ch);
+    copy_out(ch, p->seq, landing);
     if (p->seq > ch->prefix) { /* it has to wait */
         ranges_add(&ch->have, p->seq, p->seq);
     }
@@ -584,7 +614,9 @@ bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p
     }
     if (p->count == 1) {
         struct buf *b = buf_copy(p->payload, p->payload_bytes);
-        deliver(ch, slot, p->number, b, b->data, p->payload_bytes);
+        deliver(ch, slot,
+                (struct delivery){
+                    .number = p->number, .body = b, .data = b->data, .bytes = p->payload_bytes});
         buf_unref(b);
         return true;
     }

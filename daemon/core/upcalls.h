@@ -26,6 +26,9 @@ struct delivery {
     struct buf *body;    /* not given away: buf_ref to keep it */
     const uint8_t *data; /* inside body */
     uint32_t bytes;
+    /* Heads of the protocol before data: so many bytes lie between it and the end of the message
+     * delivered before it when both are of the same train. 0: not known. */
+    uint32_t lead;
 };
 
 enum group_event_kind {

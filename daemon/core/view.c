@@ -202,11 +202,6 @@ static uint32_t start_of(const struct view *v, const struct choice *c, uint64_t 
     return (uint32_t)(seq / view_partitions(v) % c->candidates * c->count % c->candidates);
 }
 
-bool view_caches_half(const struct view *v)
-{
-    return v->member_count <= v->ring_size && v->member_count <= 2 * (uint64_t)v->replicas;
-}
-
 bool view_caches(const struct view *v, uint32_t rank, uint32_t sender_rank, uint64_t seq)
 {
     struct choice c = choose(v, sender_rank, seq);

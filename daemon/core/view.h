@@ -38,9 +38,6 @@ void view_unref(struct view *v); /* NULL is fine */
 /* Rank of a node among the members, or VIEW_NO_RANK. */
 uint32_t view_rank(const struct view *v, uint32_t node_id);
 
-/* Whether each member caches at least half of all packets. */
-bool view_caches_half(const struct view *v);
-
 /* Number of partitions, each of at most ring_size members, of even size. */
 uint32_t view_partitions(const struct view *v);
 
