@@ -131,13 +131,16 @@ static void queue_shift(struct session *s, struct use *u)
 }
 
 /* The next message. Returns what is freed with it. */
-static uint32_t queue_pop(struct session *s, struct use *u, struct message *ret)
+static uint32_t queue_pop(struct session *s, struct use *u, uint32_t room, struct message *ret)
 {
     struct queued *q = STAILQ_FIRST(&u->outbox->queue);
     *ret = (struct message){.body = q->body, .data = q->body->data + q->at, .bytes = q->bytes};
-    if (--q->count > 0) {
+    if (q->bytes > 0 && q->count > 1 && room / q->bytes > 1)
+        ret->more = (room / q->bytes < q->count ? room / q->bytes : q->count) - 1;
+    q->count -= ret->more + 1;
+    if (q->count > 0) {
         buf_ref(q->body);
-        q->at += q->bytes;
+        q->at += q->bytes * (ret->more + 1);
         return 0;
     }
     uint32_t cost = q->cost;
@@ -213,13 +216,13 @@ static void settle(struct session *s, struct use *u, uint64_t count, const char 
         use_release(s, u);
 }
 
-static void run_add(struct local *l, struct use *u, uint64_t number)
+static void run_add(struct local *l, struct use *u, uint64_t number, uint64_t count)
 {
     if (l->run_count > 0) {
         struct run *last = &l->runs[(l->run_first + l->run_count - 1) & (l->run_room - 1)];
         assert(number == last->first + last->count);
         if (last->use == u) {
-            last->count++;
+            last->count += count;
             return;
         }
     }
@@ -234,7 +237,7 @@ static void run_add(struct local *l, struct use *u, uint64_t number)
         l->run_room = room;
     }
     l->runs[(l->run_first + l->run_count++) & (l->run_room - 1)] =
-        (struct run){.use = u, .first = number, .count = 1};
+        (struct run){.use = u, .first = number, .count = count};
 }
 
 /* Settles the messages of l up to number. */
@@ -311,7 +314,7 @@ static void copy_leaves(struct session *s, struct use *u, const struct message *
         feed_dirty(u);
 }
 
-bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
+bool feed_pull(void *ctx, uint32_t group, uint64_t number, uint32_t room, struct message *ret)
 {
     struct session *s = ctx;
     struct local *l = local_of(s, group);
@@ -321,20 +324,21 @@ bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret)
         grant_left(s, l); /* the core is done with one when it asks for the next */
     if (!u)
         return false;
-    uint32_t cost = queue_pop(s, u, ret);
+    uint32_t cost = queue_pop(s, u, room, ret);
     ret->last = TAILQ_EMPTY(&l->ready);
     if (u->outbox->is_ready && TAILQ_NEXT(u, outbox->ready)) { /* to the end of the round */
         TAILQ_REMOVE(&l->ready, u, outbox->ready);
         TAILQ_INSERT_TAIL(&l->ready, u, outbox->ready);
     }
-    u->outbox->pulled++;
+    u->outbox->pulled += ret->more + 1;
     sample_end(&s->sample, u, u->outbox->pulled, node_now(s->node), &s->stats.send_to_deliver_us);
-    run_add(l, u, number);
+    run_add(l, u, number, ret->more + 1);
     if (cost > 0)
         copy_leaves(s, u, ret, cost, number);
-    if (session_traced(s)) {
+    for (uint32_t i = 0; session_traced(s) && i <= ret->more; i++) {
         session_trace(s, "pull c=%llu k=%llu g=%s n=%llu", (unsigned long long)u->conn,
-                      (unsigned long long)u->outbox->pulled, l->name, (unsigned long long)number);
+                      (unsigned long long)(u->outbox->pulled - ret->more + i), l->name,
+                      (unsigned long long)(number + i));
     }
     return true;
 }

@@ -505,7 +505,7 @@ bool grant_too_long(const struct client *c, const uint8_t *bytes, size_t count);
 /* ---- session_feed.c */
 void feed_dirty(struct use *u); /* there is something to tell of u */
 int feed_submit(struct client *c, const struct frame *f);
-bool feed_pull(void *ctx, uint32_t group, uint64_t number, struct message *ret);
+bool feed_pull(void *ctx, uint32_t group, uint64_t number, uint32_t room, struct message *ret);
 void feed_stable(void *ctx, uint32_t group, uint64_t number, bool lost);
 /* All that the group's clients submitted has an unknown end: what was pulled, and, with queues,
  * what was not. */
@@ -521,7 +521,7 @@ void feeds_done(struct session *s); /* after the last feed_done */
 void out_control(struct client *c, const Qsm__ToClient *m);
 /* The same of a message of two numbers, for less. */
 void out_pair(struct client *c, Qsm__ToClient__WhatCase what, uint32_t id, uint64_t value);
-/* Queues a message; false: a cap of the client is reached. */
+/* Queues a message, or a run of them as a whole; false: a cap of the client is reached. */
 bool out_message(struct client *c, struct use *u, const struct delivery *d);
 bool out_room(const struct client *c, uint64_t bytes, uint32_t messages);
 void out_cut(struct client *c);

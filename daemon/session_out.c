@@ -359,8 +359,8 @@ bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
 static bool is_next_in_place(const struct batch *b, const struct delivery *d)
 {
     const struct piece *p = &b->pieces[0];
-    return d->lead > 0 && d->body == p->buf && d->data == p->data + p->bytes + d->lead &&
-           (b->count == 1 || d->lead == b->gap);
+    return d->more == 0 && d->lead > 0 && d->body == p->buf &&
+           d->data == p->data + p->bytes + d->lead && (b->count == 1 || d->lead == b->gap);
 }
 
 /* A message that begins a frame, or lies behind those that are referenced in place, is, too; false:
@@ -370,7 +370,8 @@ static bool batch_in_place(struct client *c, const struct delivery *d)
     struct batch *b = &c->batch;
     struct piece *p = &b->pieces[0];
 
-    if (b->count == 0 && d->lead > 0 && d->bytes >= IN_PLACE_BYTES && out_copies(d)) {
+    if (b->count == 0 && d->more == 0 && d->lead > 0 && d->bytes >= IN_PLACE_BYTES &&
+        out_copies(d)) {
         b->in_place = true;
         b->pieces_count = 1;
         *p = (struct piece){.buf = buf_ref(d->body), .data = d->data, .bytes = d->bytes};
@@ -390,21 +391,22 @@ static void batch_payload(struct client *c, const struct delivery *d)
     struct batch *b = &c->batch;
     struct output *o = &c->out;
     struct piece *p = &b->pieces[b->pieces_count];
+    uint32_t bytes = d->bytes * (d->more + 1);
 
-    if (batch_in_place(c, d) || d->bytes == 0)
+    if (batch_in_place(c, d) || bytes == 0)
         return;
     bool copied = out_copies(d);
     if (copied && b->pieces_count > 0 && p[-1].buf == o->block &&
-        BLOCK_BYTES - o->block_used >= d->bytes) {
-        memcpy(o->block->data + o->block_used, d->data, d->bytes);
-        o->block_used += d->bytes;
-        p[-1].bytes += d->bytes;
+        BLOCK_BYTES - o->block_used >= bytes) {
+        memcpy(o->block->data + o->block_used, d->data, bytes);
+        o->block_used += bytes;
+        p[-1].bytes += bytes;
         return;
     }
     p->data = d->data;
-    p->bytes = d->bytes;
+    p->bytes = bytes;
     if (copied)
-        p->data = memcpy(block_room(c, d->bytes, &p->buf), d->data, d->bytes);
+        p->data = memcpy(block_room(c, bytes, &p->buf), d->data, bytes);
     else
         p->buf = buf_ref(d->body);
     b->pieces_count++;
@@ -427,45 +429,78 @@ static void batch_host(struct client *c, uint32_t node)
 
 static void batch_names(struct batch *b, const struct use *u, const struct delivery *d)
 {
-    uint32_t n = b->count;
-
-    b->group[n] = u->id;
-    b->size[n] = d->bytes;
-    b->sender[n] = d->sender;
-    b->number[n] = d->number;
-    b->epoch[n] = d->epoch;
+    for (uint32_t k = 0, n = b->count; k <= d->more; k++, n++) {
+        b->group[n] = u->id;
+        b->size[n] = d->bytes;
+        b->sender[n] = d->sender;
+        b->number[n] = d->number + k;
+        b->epoch[n] = d->epoch;
+    }
     b->differ.group |= u->id ^ b->group[0];
     b->differ.size |= d->bytes ^ b->size[0];
     b->differ.sender |= d->sender ^ b->sender[0];
-    b->differ.number |= d->number ^ (b->number[0] + n);
+    b->differ.number |= d->number ^ (b->number[0] + b->count);
     b->differ.epoch |= d->epoch ^ b->epoch[0];
+}
+
+/* Ends the open frame when the next message does not fit or does not lie where it would have to. */
+static void batch_begin(struct client *c, const struct delivery *d)
+{
+    struct batch *b = &c->batch;
+
+    if (b->bytes + d->bytes > BATCH_BYTES)
+        out_cut(c);
+    if (!b->in_place || is_next_in_place(b, d))
+        return;
+    if (stays_in_place(b))
+        out_cut(c);
+    else
+        leave_place(c);
+}
+
+/* Messages of a run that the open frame still takes, at least one. */
+static uint32_t batch_takes(const struct batch *b, const struct delivery *d)
+{
+    uint32_t most = FRAME_MESSAGES_MAX - b->count;
+
+    if (d->bytes > 0 && (BATCH_BYTES - b->bytes) / d->bytes < most)
+        most = (uint32_t)((BATCH_BYTES - b->bytes) / d->bytes);
+    if (most > d->more + 1)
+        most = d->more + 1;
+    return most > 0 ? most : 1;
+}
+
+static void batch_add(struct client *c, struct use *u, const struct delivery *d)
+{
+    struct batch *b = &c->batch;
+
+    batch_begin(c, d);
+    batch_host(c, d->sender);
+    batch_names(b, u, d);
+    batch_payload(c, d);
+    b->bytes += (size_t)d->bytes * (d->more + 1);
+    b->count += d->more + 1;
+    u->last_out = c->out.queued_total + b->bytes + 1;
+    if (b->count == FRAME_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
+        out_cut(c);
 }
 
 bool out_message(struct client *c, struct use *u, const struct delivery *d)
 {
-    struct batch *b = &c->batch;
+    struct delivery part = *d;
 
     if (c->error)
         return true; /* it is about to be closed */
-    if (!out_room(c, d->bytes, 1))
+    if (!out_room(c, d->bytes * (uint64_t)(d->more + 1), d->more + 1))
         return false;
-    if (b->bytes + d->bytes > BATCH_BYTES)
-        out_cut(c);
-    if (b->in_place && !is_next_in_place(b, d)) {
-        if (stays_in_place(b))
-            out_cut(c);
-        else
-            leave_place(c);
+    for (uint32_t left = d->more + 1; left > 0; left -= part.more + 1) {
+        part.number = d->number + (d->more + 1 - left);
+        part.data = d->data + (size_t)(d->more + 1 - left) * d->bytes;
+        part.more = left - 1;
+        part.more = batch_takes(&c->batch, &part) - 1;
+        batch_add(c, u, &part);
     }
-    batch_host(c, d->sender);
-    batch_names(b, u, d);
-    batch_payload(c, d);
-    b->bytes += d->bytes;
-    b->count++;
-    c->out.messages++;
-    u->last_out = c->out.queued_total + b->bytes + 1;
-    if (b->count == FRAME_MESSAGES_MAX || b->bytes >= BATCH_BYTES)
-        out_cut(c);
+    c->out.messages += d->more + 1;
     if (!c->is_fresh)
         client_fresh(c);
     return true;

@@ -201,6 +201,60 @@ static bool is_echo(const struct session *s, const struct use *u, const struct d
     return d->sender == node_id(s->node) && owner_of(u->local, d->number) == u;
 }
 
+/* The k-th message of a run by itself. */
+static struct delivery one_of(const struct delivery *d, uint32_t k)
+{
+    struct delivery one = *d;
+
+    one.number += k;
+    one.data += (size_t)k * d->bytes;
+    one.more = 0;
+    one.lead = k == 0 ? d->lead : 0;
+    return one;
+}
+
+static void deliver_trace(struct session *s, const struct use *u, const struct delivery *d)
+{
+    for (uint32_t k = 0; k <= d->more; k++) {
+        const struct delivery one = one_of(d, k);
+        session_trace(s, "recv c=%llu g=%s s=%u n=%llu h=%llx", (unsigned long long)u->conn,
+                      u->local->name, one.sender, (unsigned long long)one.number,
+                      (unsigned long long)session_hash(one.data, one.bytes));
+    }
+}
+
+static bool queue_run(struct use *u, const struct delivery *d)
+{
+    if (!out_message(u->client, u, d))
+        return false;
+    if (session_traced(u->client->s))
+        deliver_trace(u->client->s, u, d);
+    return true;
+}
+
+/* Queues a run, or as much of it as the client's caps admit; false: not all, and that the last of
+ * these was delivered is known. */
+static bool deliver_run(struct use *u, const struct delivery *d)
+{
+    if (queue_run(u, d))
+        return true;
+    for (uint32_t k = 0; k < d->more; k++) {
+        const struct delivery one = one_of(d, k);
+        if (!queue_run(u, &one))
+            break;
+        position_note(u->local, d->sender, one.number);
+    }
+    return false;
+}
+
+static void late_run(struct use *u, const struct delivery *d)
+{
+    for (uint32_t k = 0; k <= d->more; k++) {
+        const struct delivery one = one_of(d, k);
+        late_message(u, &one);
+    }
+}
+
 void subscription_deliver(void *ctx, const struct delivery *d)
 {
     struct session *s = ctx;
@@ -213,15 +267,11 @@ void subscription_deliver(void *ctx, const struct delivery *d)
         if (!u->viewed || (u->no_echo && is_echo(s, u, d)))
             continue;
         if (u->latest) {
-            late_message(u, d);
-        } else if (!out_message(u->client, u, d)) {
+            late_run(u, d);
+        } else if (!deliver_run(u, d)) {
             s->stats.subscriptions_slow++;
             subscription_end(u, END_SLOW, false);
-        } else if (session_traced(s)) {
-            session_trace(s, "recv c=%llu g=%s s=%u n=%llu h=%llx", (unsigned long long)u->conn,
-                          l->name, d->sender, (unsigned long long)d->number,
-                          (unsigned long long)session_hash(d->data, d->bytes));
         }
     }
-    position_note(l, d->sender, d->number);
+    position_note(l, d->sender, d->number + d->more);
 }

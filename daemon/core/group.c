@@ -337,7 +337,7 @@ static struct wide *wide_at(const struct group *g, uint32_t i)
     return &g->wide[(g->wide_first + i) & (g->wide_room - 1)];
 }
 
-static void wide_add(struct group *g)
+static void wide_add(struct group *g, uint64_t last_unit)
 {
     if (g->wide_count == g->wide_room) {
         uint32_t room = g->wide_room > 0 ? g->wide_room * 2 : 4;
@@ -350,32 +350,39 @@ static void wide_add(struct group *g)
         g->wide_first = 0;
         g->wide_room = room;
     }
-    *wide_at(g, g->wide_count++) = (struct wide){.number = g->sent, .last_unit = g->unit_sent};
+    *wide_at(g, g->wide_count++) = (struct wide){.number = g->sent, .last_unit = last_unit};
 }
 
-void group_sent(struct group *g)
+void group_sent(struct group *g, uint32_t more)
 {
     g->sent++;
-    if (g->unit_sent != g->sent_to + 1) {
-        wide_add(g);
+    if (g->unit_sent - more != g->sent_to + 1) {
+        wide_add(g, g->unit_sent - more);
     }
+    g->sent += more;
     g->sent_to = g->unit_sent;
 }
 
-/* Counts the message behind `stable` if it ends by that unit. */
+/* Counts the messages behind `stable` that end by that unit, up to the next wide one, or that one.
+ * False: there is none. */
 static bool next_stable(struct group *g, uint64_t unit)
 {
-    bool wide = g->wide_count > 0 && wide_at(g, 0)->number == g->stable + 1;
-    uint64_t last = wide ? wide_at(g, 0)->last_unit : g->stable_to + 1;
-    if (last > unit) {
+    bool wide = g->wide_count > 0;
+    uint64_t narrow = (wide ? wide_at(g, 0)->number - 1 : g->sent) - g->stable;
+    if (narrow > 0) { /* each ends one unit behind the one before */
+        uint64_t more = unit > g->stable_to ? unit - g->stable_to : 0;
+        more = more < narrow ? more : narrow;
+        g->stable += more;
+        g->stable_to += more;
+        return more > 0;
+    }
+    if (!wide || wide_at(g, 0)->last_unit > unit) {
         return false;
     }
-    if (wide) {
-        g->wide_first = (g->wide_first + 1) & (g->wide_room - 1);
-        g->wide_count--;
-    }
     g->stable++;
-    g->stable_to = last;
+    g->stable_to = wide_at(g, 0)->last_unit;
+    g->wide_first = (g->wide_first + 1) & (g->wide_room - 1);
+    g->wide_count--;
     return true;
 }
 
@@ -386,7 +393,7 @@ bool group_units_stable(struct group *g, uint64_t unit)
     }
     g->unit_stable = unit;
     uint64_t before = g->stable;
-    while (g->stable < g->sent && next_stable(g, unit)) {
+    while (next_stable(g, unit)) {
     }
     return g->stable != before;
 }

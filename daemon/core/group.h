@@ -120,8 +120,9 @@ bool group_has_member(const struct group *g, uint32_t node_id);
 /* Whether the shell still wants deliveries: it is a member's, or waits for GROUP_LEFT. */
 bool group_listens(const struct group *g);
 
-/* The message with the next number is wholly sent with unit g->unit_sent: sent counts up. */
-void group_sent(struct group *g);
+/* The message with the next number is wholly sent, and so are `more` behind it that have a unit
+ * each, the last g->unit_sent: sent counts up. */
+void group_sent(struct group *g, uint32_t more);
 /* Units up to this are stable in all regions: counts messages that are stable by that. Returns
  * whether g->stable moved. */
 bool group_units_stable(struct group *g, uint64_t unit);

@@ -36,7 +36,8 @@
     X(acks_combined, "ACKs of several regions in one datagram")                                    \
     X(ack_replaced, "an ACK that met another of its channel where they are collected")             \
     X(collector_left, "a sender that heard nothing from its collector and names none")             \
-    X(window_past_gap, "packets above a gap that all have, in flight no more")
+    X(window_past_gap, "packets above a gap that all have, in flight no more")                     \
+    X(run_sent, "messages of one size sent as one record")
 
 enum mark_id {
 #define X(name, text) MARK_##name,

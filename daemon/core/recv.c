@@ -7,7 +7,18 @@
 
 /* ---- delivery */
 
-/* d: number, body, data, bytes and lead; the rest is the group's. */
+static void trace_delivery(struct context *c, const struct group *g, uint32_t sender,
+                           const struct delivery *d)
+{
+    const uint8_t *data = d->data;
+    for (uint64_t n = d->number; n <= d->number + d->more; n++, data += d->bytes) {
+        context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, sender,
+                      (unsigned long long)n, (unsigned long long)g->epoch,
+                      (unsigned long long)context_hash(data, d->bytes), d->bytes);
+    }
+}
+
+/* d: number, body, data, bytes, more and lead; the rest is the group's. */
 static void deliver(struct channel_in *ch, uint32_t slot, struct delivery d)
 {
     struct recv *r = ch->recv;
@@ -16,23 +27,19 @@ static void deliver(struct channel_in *ch, uint32_t slot, struct delivery d)
     struct stream *st = &ch->streams[slot];
 #ifdef MUTANT_join_point
     if (st->first == 0 && st->delivered == 0 && d.number > 1) {
-        st->first = st->delivered = d.number;
+        st->first = st->delivered = d.number + d.more;
         return;
     }
 #endif
     if (st->first == 0) {
         context_trace(c, "base g=%u s=%u n=%llu", g->gid, ch->sender,
                       (unsigned long long)(d.number - 1));
-    }
-    st->delivered = d.number;
-    if (st->first == 0) {
         st->first = d.number;
     }
-    c->stats.messages_delivered++;
+    st->delivered = d.number + d.more;
+    c->stats.messages_delivered += d.more + 1;
     if (context_traced(c)) {
-        context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, ch->sender,
-                      (unsigned long long)d.number, (unsigned long long)g->epoch,
-                      (unsigned long long)context_hash(d.data, d.bytes), d.bytes);
+        trace_delivery(c, g, ch->sender, &d);
     }
     if (!group_listens(g)) {
         return;
@@ -90,17 +97,19 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
         ch->recv->ctx->stats.datagrams_malformed++;
         return;
     }
+    uint64_t last = number + rec->more;
     if (ch->recv->by_slot[rec->slot]->place_count > 1 &&
-        !store_mark(p, rec->slot, number, rec->index)) {
+        (!store_mark(p, rec->slot, number, rec->index) ||
+         !store_mark(p, rec->slot, last, rec->index))) {
         ch->recv->ctx->stats.datagrams_malformed++; /* within a packet they do not go back */
         return;
     }
-    bool told = number <= st->delivered;
+    uint64_t told = st->delivered < number ? 0 : st->delivered - number + 1;
 #ifdef MUTANT_proxy_forgotten
-    told = false;
+    told = 0;
 #endif
-    if (told) { /* a proxy was faster */
-        st->seen = rec->index + 1 == rec->count ? number : st->seen;
+    if (told > rec->more) { /* a proxy was faster */
+        st->seen = rec->index + 1 == rec->count ? last : st->seen;
         return;
     }
     if (rec->flags & RECORD_FRAGMENT) {
@@ -111,13 +120,14 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
         }
         return;
     }
-    st->seen = number;
+    st->seen = last;
     deliver(ch, rec->slot,
-            (struct delivery){.number = number,
+            (struct delivery){.number = number + told,
                               .body = p->body,
-                              .data = rec->payload,
+                              .data = rec->payload + told * rec->payload_bytes,
                               .bytes = rec->payload_bytes,
-                              .lead = (uint32_t)lead});
+                              .more = rec->more - (uint32_t)told,
+                              .lead = told == 0 ? (uint32_t)lead : 0});
 }
 
 static void drop_body(struct channel_in *ch, struct packet *p, const char *why)

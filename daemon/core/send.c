@@ -9,6 +9,7 @@
 #define TX_CHANNEL_OF(f)                                                                           \
     ((struct channel_out *)(void *)((char *)(f)-offsetof(struct channel_out, tx_feed)))
 
+static const size_t RUN_RECORD_HEAD = WIRE_RECORD_BYTES + WIRE_NUMBER_BYTES + WIRE_RUN_BYTES;
 static const size_t FULL_RECORD_HEAD = WIRE_RECORD_BYTES + WIRE_NUMBER_BYTES + WIRE_FRAGMENT_BYTES;
 
 static bool build_data(void *ctx, struct datagram *ret);
@@ -77,6 +78,8 @@ static void seal_all(struct send *s)
 
 /* ---- messages */
 
+/* Each message of the pending run by itself: here they are few, and who sent them is asked of each.
+ */
 static void deliver_here(struct send *s, struct group *g)
 {
     struct context *c = s->ctx;
@@ -85,19 +88,21 @@ static void deliver_here(struct send *s, struct group *g)
     }
     struct delivery d = {.group = g->handle,
                          .sender = c->id,
-                         .number = g->sent,
+                         .number = g->sent - g->pending.more,
                          .epoch = g->epoch,
                          .body = g->pending.body,
                          .data = g->pending.data,
                          .bytes = g->pending.bytes};
-    c->stats.messages_delivered++;
-    if (context_traced(c)) {
-        context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, c->id,
-                      (unsigned long long)d.number, (unsigned long long)d.epoch,
-                      (unsigned long long)context_hash(d.data, d.bytes), d.bytes);
-    }
-    if (group_listens(g)) {
-        c->up.deliver(c->up.ctx, &d);
+    for (; d.number <= g->sent; d.number++, d.data += d.bytes) {
+        c->stats.messages_delivered++;
+        if (context_traced(c)) {
+            context_trace(c, "deliver g=%u s=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, c->id,
+                          (unsigned long long)d.number, (unsigned long long)d.epoch,
+                          (unsigned long long)context_hash(d.data, d.bytes), d.bytes);
+        }
+        if (group_listens(g)) {
+            c->up.deliver(c->up.ctx, &d);
+        }
     }
 }
 
@@ -144,32 +149,42 @@ static void set_busy(struct group *g, struct group *who)
     }
 }
 
+static void trace_sent(struct context *c, const struct group *g, uint64_t number,
+                       const uint8_t *data)
+{
+    context_trace(c, "send g=%u n=%llu ep=%llu h=%016llx l=%u", g->gid, (unsigned long long)number,
+                  (unsigned long long)g->epoch,
+                  (unsigned long long)context_hash(data, g->pending.bytes), g->pending.bytes);
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        const struct channel_out *ch = g->places[i].channel;
+        if (ch != NULL) {
+            context_trace(c, "pack r=%u v=%llu q=%llu g=%u n=%llu", ch->rid,
+                          (unsigned long long)ch->view->epoch,
+                          (unsigned long long)(ch->last + (ch->open != NULL)), g->gid,
+                          (unsigned long long)number);
+        }
+    }
+}
+
+/* The pending message, or run of them, is wholly in packets. */
 static void message_done(struct send *s, struct group *g)
 {
     struct context *c = s->ctx;
-    group_sent(g);
-    c->stats.messages_sent++;
+    uint32_t more = g->pending.more;
+    group_sent(g, more);
+    c->stats.messages_sent += more + 1;
     sample_begin(&s->sample, g, g->sent, c->now_us);
-    if (context_traced(c)) {
-        context_trace(c, "send g=%u n=%llu ep=%llu h=%016llx l=%u", g->gid,
-                      (unsigned long long)g->sent, (unsigned long long)g->epoch,
-                      (unsigned long long)context_hash(g->pending.data, g->pending.bytes),
-                      g->pending.bytes);
-        for (uint32_t i = 0; i < g->place_count; i++) {
-            const struct channel_out *ch = g->places[i].channel;
-            if (ch != NULL) {
-                context_trace(c, "pack r=%u v=%llu q=%llu g=%u n=%llu", ch->rid,
-                              (unsigned long long)ch->view->epoch,
-                              (unsigned long long)(ch->last + (ch->open != NULL)), g->gid,
-                              (unsigned long long)g->sent);
-            }
-        }
+    for (uint32_t i = 0; context_traced(c) && i <= more; i++) {
+        trace_sent(c, g, g->sent - more + i, g->pending.data + (size_t)i * g->pending.bytes);
     }
     deliver_here(s, g);
     buf_unref(g->pending.body);
     g->pending.body = NULL;
     if (g->voided) {
         context_mark(c, MARK_sent_again);
+    }
+    if (more > 0) {
+        context_mark(c, MARK_run_sent);
     }
     g->voided = false;
     if (g->count > 1) {
@@ -181,7 +196,7 @@ static void message_done(struct send *s, struct group *g)
 /* The next unit of the pending message enters all its channels. */
 static void put_unit(struct send *s, struct group *g)
 {
-    struct record rec = {.count = 1, .payload = g->pending.data};
+    struct record rec = {.count = 1, .more = g->pending.more, .payload = g->pending.data};
     if (g->count > 1) {
         set_busy(g, g);
         rec.flags = RECORD_FRAGMENT;
@@ -191,7 +206,7 @@ static void put_unit(struct send *s, struct group *g)
     }
     uint32_t left = g->pending.bytes - g->index * g->fragment_bytes;
     rec.payload_bytes = (uint16_t)(left < g->fragment_bytes ? left : g->fragment_bytes);
-    g->unit_sent++;
+    g->unit_sent += 1 + rec.more;
     bool alone = true; /* no other node is there: stable at once */
     for (uint32_t i = 0; i < g->place_count; i++) {
         if (g->places[i].channel != NULL) {
@@ -305,6 +320,21 @@ static void ran_dry(struct send *s, struct group *g)
     feed_dry(&s->feeds, &g->feed);
 }
 
+/* Bytes that the next messages of a group may take together: what is left of the packet that is
+ * open, or all of another when that is little. 0: each is sent by itself, to all its regions. */
+static uint32_t run_room(const struct group *g)
+{
+    const struct channel_out *ch = g->places[0].channel;
+    if (g->place_count != 1 || ch == NULL) {
+        return 0;
+    }
+    uint32_t whole = send_channel_room(ch), left = whole - ch->open_used;
+    if (ch->open == NULL || left < whole / 8) {
+        left = whole;
+    }
+    return left - (uint32_t)RUN_RECORD_HEAD;
+}
+
 /* One unit of one feed, or word that it is dry. False: no feed can send. */
 static bool fill_one(struct send *s)
 {
@@ -315,7 +345,7 @@ static bool fill_one(struct send *s)
     if (g->pending.body == NULL) {
         struct context *c = s->ctx;
         if (g->handle == GROUP_NO_HANDLE || !(g->installed & NODE_SEND) ||
-            !c->up.pull(c->up.ctx, g->handle, g->sent + 1, &g->pending)) {
+            !c->up.pull(c->up.ctx, g->handle, g->sent + 1, run_room(g), &g->pending)) {
             ran_dry(s, g);
             return true;
         }

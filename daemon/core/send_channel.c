@@ -429,7 +429,10 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
         rec.flags |= RECORD_NUMBER;
         ch->started[place->slot / 8] |= bit;
     }
-    size_t bytes = wire_record_bytes(rec.flags, rec.payload_bytes);
+    if (rec.more > 0) {
+        rec.flags |= RECORD_RUN;
+    }
+    size_t bytes = wire_record_bytes(rec.flags, (size_t)rec.payload_bytes * (rec.more + 1));
     if (ch->open != NULL && ch->open_used + bytes > send_channel_room(ch)) {
         seal(ch, true);
     }
@@ -441,7 +444,8 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
     assert(!w.bad);
     ch->open_used += (uint32_t)bytes;
     ch->open_records++;
-    bool ascending = store_mark(&ch->draft, place->slot, number, g->unit_sent);
+    bool ascending = store_mark(&ch->draft, place->slot, number, g->unit_sent - rec.more) &&
+                     store_mark(&ch->draft, place->slot, number + rec.more, g->unit_sent);
     assert(ascending);
     ch->groups[place->slot] = g;
     if (ch->open_records == UINT16_MAX) {

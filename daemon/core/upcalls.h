@@ -9,15 +9,16 @@
 
 #define MESSAGE_MAX (16u << 20)
 
-/* A message that a client submitted. */
+/* A message that a client submitted, or several of one size behind one another. */
 struct message {
     struct buf *body;    /* the core takes over this reference */
     const uint8_t *data; /* inside body */
-    uint32_t bytes;      /* 0 to MESSAGE_MAX */
+    uint32_t bytes;      /* of each: 0 to MESSAGE_MAX */
+    uint32_t more;       /* messages behind the first */
     bool last;           /* the feed is dry behind it */
 };
 
-/* A message delivered on this host. */
+/* A message delivered on this host, or several of one size behind one another. */
 struct delivery {
     uint32_t group;      /* handle from node_open */
     uint32_t sender;     /* node id */
@@ -25,7 +26,8 @@ struct delivery {
     uint64_t epoch;      /* group view */
     struct buf *body;    /* not given away: buf_ref to keep it */
     const uint8_t *data; /* inside body */
-    uint32_t bytes;
+    uint32_t bytes;      /* of each */
+    uint32_t more;       /* messages behind the first, numbered in turn */
     /* Heads of the protocol before data: so many bytes lie between it and the end of the message
      * delivered before it when both are of the same train. 0: not known. */
     uint32_t lead;
@@ -54,9 +56,10 @@ struct group_event {
 struct upcalls {
     void *ctx; /* passed as the first argument of each */
 
-    /* The next message of a group's feed. number is what it will be sent under. False, or with the
+    /* The next message of a group's feed. number is what it will be sent under. Messages of one
+     * size may come together as long as they take at most so many bytes (room). False, or with the
      * message that is the last: the feed is dry; it is asked again after node_ready. */
-    bool (*pull)(void *ctx, uint32_t group, uint64_t number, struct message *ret);
+    bool (*pull)(void *ctx, uint32_t group, uint64_t number, uint32_t room, struct message *ret);
 
     void (*deliver)(void *ctx, const struct delivery *d);
     void (*group)(void *ctx, const struct group_event *e);

@@ -132,18 +132,19 @@ static void serve_packet(struct vote *v, const struct wire_fetch_num *f, const s
             continue;
         }
         number = rec.number != 0 ? rec.number : number;
-        if (wanted(f, number, rec.index)) {
-            struct wire_proxy proxy = {.epoch = f->epoch,
-                                       .sender = f->sender,
-                                       .group = f->group,
-                                       .number = number,
-                                       .index = rec.index,
-                                       .count = rec.count,
-                                       .payload = rec.payload,
-                                       .payload_bytes = rec.payload_bytes};
-            queue_piece(v, address, &proxy, p->body);
+        for (uint32_t k = 0; k <= rec.more; k++, number++) {
+            if (wanted(f, number, rec.index)) {
+                struct wire_proxy proxy = {.epoch = f->epoch,
+                                           .sender = f->sender,
+                                           .group = f->group,
+                                           .number = number,
+                                           .index = rec.index,
+                                           .count = rec.count,
+                                           .payload = rec.payload + (size_t)k * rec.payload_bytes,
+                                           .payload_bytes = rec.payload_bytes};
+                queue_piece(v, address, &proxy, p->body);
+            }
         }
-        number++;
     }
 }
 

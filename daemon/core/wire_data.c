@@ -154,6 +154,8 @@ size_t wire_record_bytes(uint16_t flags, size_t payload_bytes)
         bytes += WIRE_NUMBER_BYTES;
     if (flags & RECORD_FRAGMENT)
         bytes += WIRE_FRAGMENT_BYTES;
+    if (flags & RECORD_RUN)
+        bytes += WIRE_RUN_BYTES;
     return bytes;
 }
 
@@ -161,7 +163,7 @@ void wire_write_record(struct writer *w, const struct record *rec)
 {
     uint8_t *at = write_room(w, WIRE_RECORD_BYTES);
 
-    assert((rec->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT)) == 0);
+    assert((rec->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT | RECORD_RUN)) == 0);
     if (at == NULL)
         return;
     put_u32(at, rec->slot);
@@ -173,7 +175,23 @@ void wire_write_record(struct writer *w, const struct record *rec)
         write_u32(w, rec->index);
         write_u32(w, rec->count);
     }
-    write_bytes(w, rec->payload, rec->payload_bytes);
+    if (rec->flags & RECORD_RUN)
+        write_u32(w, rec->more);
+    write_bytes(w, rec->payload, (size_t)rec->payload_bytes * (rec->more + 1));
+}
+
+/* Whether the last message of a record has a number, too. */
+static bool number_fits(const struct record *rec)
+{
+    return rec->number <= WIRE_NUMBER_MAX - rec->more;
+}
+
+/* The number of messages behind the first of a run, which end within the packet. */
+static bool read_run(struct reader *r, struct record *ret)
+{
+    ret->more = read_u32(r);
+    return !(ret->flags & RECORD_FRAGMENT) && ret->more > 0 && ret->payload_bytes > 0 &&
+           ret->more < reader_left(r) / ret->payload_bytes;
 }
 
 bool wire_read_record(struct reader *r, struct record *ret)
@@ -186,7 +204,7 @@ bool wire_read_record(struct reader *r, struct record *ret)
                            .flags = get_u16(at + 4),
                            .count = 1,
                            .payload_bytes = get_u16(at + 6)};
-    if ((ret->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT)) != 0)
+    if ((ret->flags & ~(RECORD_NUMBER | RECORD_FRAGMENT | RECORD_RUN)) != 0)
         return false;
     if (ret->flags & RECORD_NUMBER) {
         ret->number = read_u64(r);
@@ -197,8 +215,10 @@ bool wire_read_record(struct reader *r, struct record *ret)
         ret->index = read_u32(r);
         ret->count = read_u32(r);
     }
-    ret->payload = read_bytes(r, ret->payload_bytes);
-    return !r->bad && ret->index < ret->count;
+    if (ret->flags & RECORD_RUN && !read_run(r, ret))
+        return false;
+    ret->payload = read_bytes(r, (size_t)ret->payload_bytes * (ret->more + 1));
+    return !r->bad && ret->index < ret->count && number_fits(ret);
 }
 
 bool wire_check_records(const uint8_t *body, size_t bytes, uint16_t records, uint32_t slot_count)

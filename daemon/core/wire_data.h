@@ -16,6 +16,7 @@
 #define WIRE_RECORD_BYTES 8      /* head of a record */
 #define WIRE_NUMBER_BYTES 8      /* with RECORD_NUMBER */
 #define WIRE_FRAGMENT_BYTES 8    /* with RECORD_FRAGMENT */
+#define WIRE_RUN_BYTES 4         /* with RECORD_RUN */
 #define WIRE_CONTROL_MAX 1400    /* largest control datagram */
 #define WIRE_DATAGRAM_MAX 8972   /* largest datagram at all: jumbo frame */
 #define WIRE_DATAGRAM_MIN 548
@@ -75,19 +76,23 @@ void wire_write_packet(struct writer *w, const struct wire_packet *p);
 /* The reader then ends where the records do. */
 bool wire_read_packet(struct reader *r, struct wire_packet *ret);
 
-enum { RECORD_NUMBER = 1, RECORD_FRAGMENT = 2 };
-/* A record: slot u32, flags u16, payload length u16, [number u64], [index u32, count u32], payload. */
+enum { RECORD_NUMBER = 1, RECORD_FRAGMENT = 2, RECORD_RUN = 4 };
+/* A record: slot u32, flags u16, payload length u16, [number u64], [index u32, count u32 | more
+ * u32], payload. A run is several messages of one length, whose payloads follow each other. */
 struct record {
     uint32_t slot;
     uint16_t flags;
     uint64_t number;      /* with RECORD_NUMBER: the message's number; 0 otherwise */
     uint32_t index, count; /* with RECORD_FRAGMENT, index < count; otherwise 0 and 1 */
+    uint32_t more;         /* with RECORD_RUN: messages behind the first, at least 1; otherwise 0 */
     const uint8_t *payload;
-    uint16_t payload_bytes;
+    uint16_t payload_bytes; /* of each message */
 };
+/* payload_bytes: of all its messages. */
 size_t wire_record_bytes(uint16_t flags, size_t payload_bytes);
 void wire_write_record(struct writer *w, const struct record *rec);
-/* False when the record is malformed: cursor bad, unknown flags, index >= count, number 0. */
+/* False when the record is malformed: cursor bad, unknown flags or both of a run and a fragment,
+ * index >= count, number 0, a run of one or of nothing. */
 bool wire_read_record(struct reader *r, struct record *ret);
 /* Whether `records` well-formed records with slots below slot_count fill the body exactly. */
 bool wire_check_records(const uint8_t *body, size_t bytes, uint16_t records, uint32_t slot_count);

@@ -144,11 +144,13 @@ static void stable(void *ctx, uint32_t group_handle, uint64_t number, bool lost)
     (void)lost;
 }
 
-static bool pull(void *ctx, uint32_t group_handle, uint64_t number, struct message *ret)
+static bool pull(void *ctx, uint32_t group_handle, uint64_t number, uint32_t room,
+                 struct message *ret)
 {
     (void)ctx;
     (void)group_handle;
     (void)number;
+    (void)room;
     (void)ret;
     return false;
 }

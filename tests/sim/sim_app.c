@@ -66,7 +66,33 @@ static struct app_group *by_handle(struct host *h, uint32_t handle, uint32_t *re
 
 /* ---- upcalls */
 
-static bool on_pull(void *ctx, uint32_t handle, uint64_t number, struct message *ret)
+/* The next message of the queue is on its way as number. */
+static struct sim_message *leave_queue(struct host *h, struct app_group *a, uint32_t g,
+                                       uint64_t number)
+{
+    struct sim_message *m = TAILQ_FIRST(&a->queue);
+    TAILQ_REMOVE(&a->queue, m, entry);
+    TAILQ_INSERT_TAIL(&a->sent, m, entry);
+    a->queued--;
+    m->number = number;
+    sim_trace(h->sim, h->name, "pull c=%u k=%llu g=%s n=%llu", m->conn, (unsigned long long)m->k,
+              h->sim->groups[g], (unsigned long long)number);
+    return m;
+}
+
+/* How many of the first messages are of one size and take at most room bytes: at least 1. */
+static uint32_t run_length(const struct app_group *a, uint32_t room)
+{
+    const struct sim_message *first = TAILQ_FIRST(&a->queue), *m = first;
+    uint32_t count = 0;
+    while (m && m->bytes == first->bytes && (count == 0 || (count + 1) * m->bytes <= room)) {
+        count++;
+        m = m->bytes > 0 ? TAILQ_NEXT(m, entry) : NULL;
+    }
+    return count;
+}
+
+static bool on_pull(void *ctx, uint32_t handle, uint64_t number, uint32_t room, struct message *ret)
 {
     struct host *h = ctx;
     uint32_t g;
@@ -76,25 +102,26 @@ static bool on_pull(void *ctx, uint32_t handle, uint64_t number, struct message 
     if (a->dry)
         sim_fail(h->sim, "DRY: %s: %s was asked for a message again, unprompted", h->name,
                  h->sim->groups[g]);
-    struct sim_message *m = TAILQ_FIRST(&a->queue);
-    a->dry = !m;
-    if (!m)
+    a->dry = TAILQ_EMPTY(&a->queue);
+    if (a->dry)
         return false;
-    TAILQ_REMOVE(&a->queue, m, entry);
-    TAILQ_INSERT_TAIL(&a->sent, m, entry);
-    a->queued--;
-    m->number = number;
-    *ret = (struct message){.body = m->body, .data = m->body->data, .bytes = m->bytes};
-    ret->last = a->dry = a->queued == 0 && m->k % 2 == 0; /* a shell may leave it unsaid */
-    m->body = NULL;
-    sim_trace(h->sim, h->name, "pull c=%u k=%llu g=%s n=%llu", m->conn, (unsigned long long)m->k,
-              h->sim->groups[g], (unsigned long long)number);
+    uint32_t bytes = TAILQ_FIRST(&a->queue)->bytes, count = run_length(a, room);
+    bool said = TAILQ_FIRST(&a->queue)->k % 2 == 0; /* a shell may leave it unsaid */
+    struct buf *body = buf_new((size_t)bytes * count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_message *m = leave_queue(h, a, g, number + i);
+        if (bytes > 0)
+            memcpy(body->data + (size_t)i * bytes, m->body->data, bytes);
+        buf_unref(m->body);
+        m->body = NULL;
+    }
+    *ret = (struct message){.body = body, .data = body->data, .bytes = bytes, .more = count - 1};
+    ret->last = a->dry = a->queued == 0 && said;
     return true;
 }
 
-static void on_deliver(void *ctx, const struct delivery *d)
+static void deliver_one(struct host *h, const struct delivery *d)
 {
-    struct host *h = ctx;
     uint32_t g;
     struct app_group *a = by_handle(h, d->group, &g);
     if (!a)
@@ -110,6 +137,13 @@ static void on_deliver(void *ctx, const struct delivery *d)
                       h->sim->groups[g], d->sender, (unsigned long long)d->number,
                       (unsigned long long)hash);
     }
+}
+
+static void on_deliver(void *ctx, const struct delivery *d)
+{
+    struct delivery one = *d;
+    for (one.more = 0; one.number <= d->number + d->more; one.number++, one.data += d->bytes)
+        deliver_one(ctx, &one);
 }
 
 static void expelled(struct host *h, uint32_t g)

@@ -38,12 +38,17 @@ static uint32_t message_bytes(struct sim *s)
     return (uint32_t)rng_range(&s->random, 1400, 8000);
 }
 
+/* Half of the bursts are of one size, so that they leave in runs. */
 static void publish(struct sim *s, struct host *h, uint32_t g)
 {
     uint64_t burst = rng_chance(&s->random, 0.3) ? rng_range(&s->random, 5, 40) : 1;
-    while (burst--)
-        app_publish(h, (uint32_t)rng_below(&s->random, SIM_CONNS_MAX), g, message_bytes(s),
+    bool alike = burst > 1 && rng_chance(&s->random, 0.5);
+    uint32_t bytes = message_bytes(s);
+    while (burst--) {
+        app_publish(h, (uint32_t)rng_below(&s->random, SIM_CONNS_MAX), g, bytes,
                     rng_chance(&s->random, 0.5));
+        bytes = alike ? bytes : message_bytes(s);
+    }
 }
 
 bool load_burst(struct host *h)

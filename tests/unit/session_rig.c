@@ -451,7 +451,7 @@ void core_delivers(const char *name, uint32_t sender, uint64_t number, const voi
 int core_pulls(const char *name, uint64_t number)
 {
     struct message m;
-    if (!rig_up.pull(rig_up.ctx, rig_handle(name), number, &m))
+    if (!rig_up.pull(rig_up.ctx, rig_handle(name), number, 0, &m))
         return -1;
     int byte = m.bytes > 0 ? m.data[0] : 0;
     buf_unref(m.body);

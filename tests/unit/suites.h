@@ -27,6 +27,7 @@
     X(region)                                                                                      \
     X(session)                                                                                     \
     X(session_data)                                                                                \
+    X(session_run)                                                                                 \
     X(session_grant)                                                                               \
     X(session_input)                                                                               \
     X(session_late)                                                                                \

@@ -123,7 +123,7 @@ START_TEST(a_message_is_stable_when_its_last_unit_is_in_all_regions)
     g->places[0].channel = g->places[1].channel = some;
     for (int i = 0; i < 100; i++) { /* messages of three pieces */
         g->unit_sent += 3;
-        group_sent(g);
+        group_sent(g, 0);
     }
     g->places[0].unit_stable = 300;
     ck_assert(!group_units_stable(g, group_least_stable(g)));
@@ -154,9 +154,13 @@ START_TEST(messages_of_any_number_of_units_are_stable_when_their_last_one_is)
         if (sent < MESSAGES && property_below(&random, 3) > 0) {
             unit += property_below(&random, 40) == 0 ? property_below(&random, 3) : 0;
             unit += property_below(&random, 8) > 0 ? 1 : 2 + property_below(&random, 50);
-            g->unit_sent = unit;
-            group_sent(g);
             last[++sent] = unit;
+            uint64_t more = property_below(&random, 4) == 0 ? property_below(&random, 30) : 0;
+            more = more < MESSAGES - sent ? more : MESSAGES - sent; /* one unit each */
+            for (uint64_t i = 0; i < more; i++)
+                last[++sent] = ++unit;
+            g->unit_sent = unit;
+            group_sent(g, (uint32_t)more);
         } else if (unit > proved) {
             proved = sent == MESSAGES ? unit : proved + 1 + property_below(&random, unit - proved);
             while (stable < sent && last[stable + 1] <= proved)

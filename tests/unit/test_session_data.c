@@ -115,7 +115,7 @@ START_TEST(messages_of_one_frame_are_pulled_one_by_one)
     struct buf *bodies[8];
     for (uint32_t i = 0; i < count; i++) {
         struct message pulled;
-        ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g"), i + 1, &pulled));
+        ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g"), i + 1, 0, &pulled));
         ck_assert_uint_eq(pulled.bytes, lengths[i]);
         ck_assert_int_eq(pulled.last, i + 1 == count);
         ck_assert_mem_eq(pulled.data, payload + at, lengths[i]);
@@ -142,7 +142,7 @@ START_TEST(memory_of_the_pool_is_not_pinned_by_what_is_short)
     struct message m;
     for (uint64_t n = 1; n <= 2; n++) {
         say_submit(c, 1, 16, n == 1 ? 200 : 1000, 'x');
-        ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g"), 16 * n - 15, &m));
+        ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g"), 16 * n - 15, 0, &m));
         ck_assert_uint_eq(m.body->size, n == 1 ? 3200 : 16000);
         ck_assert_uint_lt(malloc_usable_size(m.body), m.body->size + 512);
         buf_unref(m.body);

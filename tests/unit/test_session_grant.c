@@ -265,7 +265,7 @@ START_TEST(what_the_core_has_in_hand_is_counted)
     say_submit(c, 0, 1, 16 * MIB, 'x');
     say_need(c, 1, 16 * MIB + 16);
     struct message m;
-    ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g0"), 1, &m));
+    ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g0"), 1, 0, &m));
     rig_turn(NULL);
     ck_assert_uint_eq(granted(c, 1), 0); /* cut into packets as windows allow, not gone yet */
     ck_assert_uint_ge(used(), 16 * MIB);
@@ -295,12 +295,12 @@ START_TEST(what_has_left_is_not_pinned_by_what_waits)
     s.bytes = sizes;
     ck_assert_int_gt(say_messages(c, &s, payload, 0), 0);
     struct message m;
-    ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g1"), 1, &m));
+    ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g1"), 1, 0, &m));
     ck_assert_uint_eq(m.body->size, 1);
     buf_unref(m.body);
     uint64_t credit = used(), freed = 0;
     for (uint64_t n = 1; n <= 7; n++) {
-        ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g0"), n, &m));
+        ck_assert(rig_up.pull(rig_up.ctx, rig_handle("g0"), n, 0, &m));
         ck_assert_uint_le(m.body->size, RUN_BYTES);
         buf_unref(m.body);
         freed = credit - used();

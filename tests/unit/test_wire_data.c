@@ -77,16 +77,22 @@ static size_t packet_example(uint64_t *random, uint8_t *out, size_t room)
     wire_write_packet(&w, &p);
     for (uint16_t i = 0; i < p.records; i++) {
         struct record rec = {.slot = (uint32_t)property_below(random, 10),
-                             .flags = (uint16_t)property_below(random, 4),
+                             .flags = (uint16_t)property_below(random, 6),
                              .payload = payload_bytes,
                              .payload_bytes = (uint16_t)property_below(random, 30)};
         size_t before = writer_left(&w);
+
+        if (rec.flags & RECORD_RUN) {
+            rec.payload_bytes = (uint16_t)(1 + property_below(random, 9));
+            rec.more = (uint32_t)(1 + property_below(random, 3));
+        }
 
         rec.number = number(random);
         rec.index = (uint32_t)property_below(random, 10);
         rec.count = rec.index + 1 + (uint32_t)property_below(random, 10);
         wire_write_record(&w, &rec);
-        PROPERTY(before - writer_left(&w) == wire_record_bytes(rec.flags, rec.payload_bytes));
+        PROPERTY(before - writer_left(&w) ==
+                 wire_record_bytes(rec.flags, (size_t)rec.payload_bytes * (rec.more + 1)));
     }
     write_bytes(&w, zeros, p.pad);
     return written(&w, out);
@@ -338,6 +344,92 @@ START_TEST(a_packet_is_laid_out_as_promised)
 }
 END_TEST
 
+START_TEST(a_run_is_laid_out_as_promised)
+{
+    static const uint8_t expected[] = {
+        9,   0,   0,   0,   5,   0,   2, 0, /* slot, flags, length of each */
+        8,   0,   0,   0,   0,   0,   0, 0, /* number */
+        2,   0,   0,   0,                   /* more */
+        'h', 'i', 'h', 'o', 'h', 'u',
+    };
+    uint8_t out[sizeof expected];
+    struct writer w = WRITER(out, sizeof out);
+    struct reader r = READER(expected, sizeof expected);
+    struct record rec;
+
+    wire_write_record(&w, &(struct record){.slot = 9,
+                                           .flags = RECORD_NUMBER | RECORD_RUN,
+                                           .number = 8,
+                                           .count = 1,
+                                           .more = 2,
+                                           .payload = (const uint8_t *)"hihohu",
+                                           .payload_bytes = 2});
+    ck_assert_uint_eq(written(&w, out), sizeof expected);
+    ck_assert_mem_eq(out, expected, sizeof expected);
+    ck_assert(wire_read_record(&r, &rec));
+    ck_assert_uint_eq(rec.more, 2);
+    ck_assert_uint_eq(rec.payload_bytes, 2);
+    ck_assert_ptr_eq(rec.payload, expected + 20);
+    ck_assert_uint_eq(reader_left(&r), 0);
+}
+END_TEST
+
+/* Each is a record of ten bytes of payload, of whose head something is wrong. */
+START_TEST(runs_that_are_malformed_are_refused)
+{
+    static const struct {
+        uint16_t flags, length;
+        uint32_t more;
+        bool good;
+    } rows[] = {
+        {RECORD_RUN, 5, 1, true},  /* ten bytes */
+        {RECORD_RUN, 5, 0, false}, /* a run of one */
+        {RECORD_RUN, 0, 9, false}, /* of nothing: as many as one likes */
+        {RECORD_RUN, 5, 2, false}, /* longer than the packet */
+        {RECORD_RUN, 1, UINT32_MAX, false},
+        {RECORD_RUN, 0x8000, 0x1ffff, false}, /* 2^32 bytes */
+        {RECORD_RUN | RECORD_FRAGMENT, 5, 1, false},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint8_t bytes[64] = {1,
+                             0,
+                             0,
+                             0,
+                             (uint8_t)rows[i].flags,
+                             0,
+                             (uint8_t)rows[i].length,
+                             (uint8_t)(rows[i].length >> 8)};
+        struct writer w = WRITER(bytes + 8, sizeof bytes - 8);
+
+        if (rows[i].flags & RECORD_FRAGMENT) {
+            write_u32(&w, 0);
+            write_u32(&w, 1);
+        }
+        write_u32(&w, rows[i].more);
+        size_t head = 8 + written(&w, bytes + 8);
+        ck_assert_int_eq(wire_check_records(bytes, head + 10, 1, 2), rows[i].good);
+    }
+}
+END_TEST
+
+START_TEST(a_run_ends_below_the_highest_number)
+{
+    for (uint64_t off = 0; off < 2; off++) {
+        uint8_t bytes[64];
+        struct writer w = WRITER(bytes, sizeof bytes);
+
+        wire_write_record(&w, &(struct record){.flags = RECORD_NUMBER | RECORD_RUN,
+                                               .number = WIRE_NUMBER_MAX - 2 + off,
+                                               .count = 1,
+                                               .more = 2,
+                                               .payload = (const uint8_t *)"abc",
+                                               .payload_bytes = 1});
+        ck_assert_int_eq(wire_check_records(bytes, written(&w, bytes), 1, 1), off == 0);
+    }
+}
+END_TEST
+
 START_TEST(control_datagrams_are_laid_out_as_promised)
 {
     static const uint8_t expected[] = {
@@ -547,6 +639,9 @@ Suite *suite_wire_data(void)
     tcase_add_loop_test(t, noise_is_refused_or_kept, 0, FORMATS);
     tcase_add_test(t, the_outer_header_is_laid_out_as_promised);
     tcase_add_test(t, a_packet_is_laid_out_as_promised);
+    tcase_add_test(t, a_run_is_laid_out_as_promised);
+    tcase_add_test(t, runs_that_are_malformed_are_refused);
+    tcase_add_test(t, a_run_ends_below_the_highest_number);
     tcase_add_test(t, control_datagrams_are_laid_out_as_promised);
     tcase_add_test(t, a_datagram_without_an_ack_and_an_ask_of_a_member_for_a_collector_are_refused);
     tcase_add_test(t, what_a_stranger_sends_is_told_apart_by_reason);
