@@ -205,7 +205,9 @@ void pull_feeds(struct qsm *q)
 
     while (turn != FEED_NO_MEMORY && !output_full(q) && (g = TAILQ_FIRST(&q->feeds))) {
         feed_unlist(q, g);
-        turn = feed_turn(q, g);
+        do
+            turn = feed_turn(q, g);
+        while (turn == FEED_AGAIN && g->feeding && TAILQ_EMPTY(&q->feeds) && !output_full(q));
         if (turn == FEED_DRY) {
             feed_unlist(q, g);
             g->feeding = false;
