@@ -19,35 +19,35 @@ static void trace_delivery(struct context *c, const struct group *g, uint32_t se
 }
 
 /* d: number, body, data, bytes, more and lead; the rest is the group's. */
-static void deliver(struct channel_in *ch, uint32_t slot, struct delivery d)
+static void deliver(struct channel_in *ch, uint32_t slot, struct delivery *d)
 {
     struct recv *r = ch->recv;
     struct context *c = r->ctx;
     struct group *g = r->by_slot[slot];
     struct stream *st = &ch->streams[slot];
 #ifdef MUTANT_join_point
-    if (st->first == 0 && st->delivered == 0 && d.number > 1) {
-        st->first = st->delivered = d.number + d.more;
+    if (st->first == 0 && st->delivered == 0 && d->number > 1) {
+        st->first = st->delivered = d->number + d->more;
         return;
     }
 #endif
     if (st->first == 0) {
         context_trace(c, "base g=%u s=%u n=%llu", g->gid, ch->sender,
-                      (unsigned long long)(d.number - 1));
-        st->first = d.number;
+                      (unsigned long long)(d->number - 1));
+        st->first = d->number;
     }
-    st->delivered = d.number + d.more;
-    c->stats.messages_delivered += d.more + 1;
+    st->delivered = d->number + d->more;
+    c->stats.messages_delivered += d->more + 1;
     if (context_traced(c)) {
-        trace_delivery(c, g, ch->sender, &d);
+        trace_delivery(c, g, ch->sender, d);
     }
     if (!group_listens(g)) {
         return;
     }
-    d.group = g->handle;
-    d.sender = ch->sender;
-    d.epoch = g->epoch;
-    c->up.deliver(c->up.ctx, &d);
+    d->group = g->handle;
+    d->sender = ch->sender;
+    d->epoch = g->epoch;
+    c->up.deliver(c->up.ctx, d);
 }
 
 /* Adds piece index of a large message; true when it is whole now. Pieces come in order, and again
@@ -82,7 +82,7 @@ static void deliver_partial(struct channel_in *ch)
     struct partial *pa = &ch->partial;
     deliver(
         ch, pa->slot,
-        (struct delivery){
+        &(struct delivery){
             .number = pa->number, .body = pa->body, .data = pa->body->data, .bytes = pa->bytes});
     recv_drop_partial(ch);
 }
@@ -122,12 +122,12 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
     }
     st->seen = last;
     deliver(ch, rec->slot,
-            (struct delivery){.number = number + told,
-                              .body = p->body,
-                              .data = rec->payload + told * rec->payload_bytes,
-                              .bytes = rec->payload_bytes,
-                              .more = rec->more - (uint32_t)told,
-                              .lead = told == 0 ? (uint32_t)lead : 0});
+            &(struct delivery){.number = number + told,
+                               .body = p->body,
+                               .data = rec->payload + told * rec->payload_bytes,
+                               .bytes = rec->payload_bytes,
+                               .more = rec->more - (uint32_t)told,
+                               .lead = told == 0 ? (uint32_t)lead : 0});
 }
 
 static void drop_body(struct channel_in *ch, struct packet *p, const char *why)
@@ -462,8 +462,8 @@ static void copy_out(struct channel_in *ch, uint64_t seq, const struct buf *land
 {
     const struct view *v = ch->recv->view;
     struct context *c = ch->recv->ctx;
-    uint64_t room = c->stats.store_bytes * v->member_count / v->replicas;
-    if (landing == NULL || room <= c->config.pool_bytes / 2 || !caches(ch, seq)) {
+    bool little = c->stats.store_bytes * v->member_count <= c->config.pool_bytes / 2 * v->replicas;
+    if (landing == NULL || little || !caches(ch, seq)) {
         return;
     }
     struct packet *p = store_find(&ch->store, seq);
@@ -625,7 +625,7 @@ bool recv_proxy(struct channel_in *ch, uint32_t slot, const struct wire_proxy *p
     if (p->count == 1) {
         struct buf *b = buf_copy(p->payload, p->payload_bytes);
         deliver(ch, slot,
-                (struct delivery){
+                &(struct delivery){
                     .number = p->number, .body = b, .data = b->data, .bytes = p->payload_bytes});
         buf_unref(b);
         return true;
