@@ -99,8 +99,7 @@ static void process_record(struct channel_in *ch, struct packet *p, const struct
     }
     uint64_t last = number + rec->more;
     if (ch->recv->by_slot[rec->slot]->place_count > 1 &&
-        (!store_mark(p, rec->slot, number, rec->index) ||
-         !store_mark(p, rec->slot, last, rec->index))) {
+        !store_mark(p, rec->slot, number, last, rec->index)) {
         ch->recv->ctx->stats.datagrams_malformed++; /* within a packet they do not go back */
         return;
     }

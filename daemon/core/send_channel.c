@@ -444,8 +444,7 @@ void send_channel_put(struct channel_out *ch, const struct place *place, struct 
     assert(!w.bad);
     ch->open_used += (uint32_t)bytes;
     ch->open_records++;
-    bool ascending = store_mark(&ch->draft, place->slot, number, g->unit_sent - rec.more) &&
-                     store_mark(&ch->draft, place->slot, number + rec.more, g->unit_sent);
+    bool ascending = store_mark(&ch->draft, place->slot, number, number + rec.more, g->unit_sent);
     assert(ascending);
     ch->groups[place->slot] = g;
     if (ch->open_records == UINT16_MAX) {

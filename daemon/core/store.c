@@ -99,18 +99,18 @@ static struct mark *add_mark(struct packet *p)
     return &p->more[p->mark_count++];
 }
 
-bool store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit)
+bool store_mark(struct packet *p, uint32_t slot, uint64_t first, uint64_t last, uint64_t unit)
 {
     struct mark *mark = find_mark(p, slot);
 
     if (mark != NULL) {
-        if (number < mark->last)
+        if (first < mark->last)
             return false;
-        mark->last = number;
+        mark->last = last;
         mark->unit = unit;
         return true;
     }
-    *add_mark(p) = (struct mark){.slot = slot, .first = number, .last = number, .unit = unit};
+    *add_mark(p) = (struct mark){.slot = slot, .first = first, .last = last, .unit = unit};
     return true;
 }
 

@@ -70,10 +70,10 @@ static inline struct packet *store_find(const struct store *s, uint64_t seq)
 struct packet *store_put(struct store *s, uint64_t seq, struct buf *body, const uint8_t *data,
                          uint16_t bytes, uint16_t records);
 
-/* Notes in a packet's entry that it carries message `number` of slot, or a part of it. Calls for
- * one slot come with ascending numbers; the slot's mark then covers all of them. False: this one is
- * below the last. */
-bool store_mark(struct packet *p, uint32_t slot, uint64_t number, uint64_t unit);
+/* Notes in a packet's entry that it carries messages first..last of slot, or a part of one. Calls
+ * for one slot come with ascending numbers; the slot's mark then covers all of them. False: these
+ * are below the last. */
+bool store_mark(struct packet *p, uint32_t slot, uint64_t first, uint64_t last, uint64_t unit);
 
 /* Frees the body of one packet; the entry stays. Nothing happens when it is gone already. */
 void store_free_body(struct store *s, struct packet *p);

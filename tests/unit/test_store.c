@@ -63,9 +63,9 @@ START_TEST(a_slot_has_one_mark_that_covers_its_numbers)
     store_init(&s);
     p = put(&s, 1, 10);
     for (uint32_t slot = 0; slot < 100; slot++)
-        store_mark(p, slot, 1000 + slot, slot);
-    store_mark(p, 3, 1003, 1000);
-    store_mark(p, 3, 1010, 1001);
+        store_mark(p, slot, 1000 + slot, 1000 + slot, slot);
+    store_mark(p, 3, 1003, 1007, 1000);
+    store_mark(p, 3, 1008, 1010, 1001);
     ck_assert_uint_eq(p->mark_count, 100);
     ck_assert_uint_eq(packet_marks(p)[3].slot, 3);
     ck_assert_uint_eq(packet_marks(p)[3].first, 1003);
@@ -103,7 +103,7 @@ START_TEST(a_forgotten_packet_can_be_put_again)
 
     store_init(&s);
     put(&s, 1, 1);
-    store_mark(put(&s, 9, 5), 0, 1, 0);
+    store_mark(put(&s, 9, 5), 0, 1, 1, 0);
     store_forget(&s, 9);
     store_forget(&s, 9);
     ck_assert_ptr_null(store_find(&s, 9));
@@ -195,7 +195,7 @@ static bool change(struct store *s, int *model, uint32_t *sizes, uint64_t *rando
     default:
         if (model[seq] == 0) {
             sizes[seq] = (uint32_t)property_below(random, 50);
-            store_mark(put(s, seq, sizes[seq]), 1, 1, 1);
+            store_mark(put(s, seq, sizes[seq]), 1, 1, 1, 1);
             model[seq] = 2;
         }
     }
