@@ -204,6 +204,7 @@ struct use {
     bool latest;
     bool recv, viewed, no_echo; /* viewed: the subscription has begun */
     bool rejoining;             /* the next view begins it again, after an expulsion */
+    bool behind;                /* the run that is being delivered did not fit as a whole */
     TAILQ_ENTRY(use) sub;
     uint64_t last_out;     /* byte of the client's output after its last message */
     uint64_t start_serial; /* deliveries of the group before the subscription began */

@@ -232,19 +232,23 @@ static bool queue_run(struct use *u, const struct delivery *d)
     return true;
 }
 
-/* Queues a run, or as much of it as the client's caps admit; false: not all, and that the last of
- * these was delivered is known. */
-static bool deliver_run(struct use *u, const struct delivery *d)
+/* Who cannot take a run as a whole gets it message by message up to its caps, and ends there: each
+ * is told the last one that it got. */
+static void deliver_singly(struct session *s, struct local *l, const struct delivery *d)
 {
-    if (queue_run(u, d))
-        return true;
-    for (uint32_t k = 0; k < d->more; k++) {
+    struct use *u, *next;
+
+    for (uint32_t k = 0; k <= d->more; k++) {
         const struct delivery one = one_of(d, k);
-        if (!queue_run(u, &one))
-            break;
-        position_note(u->local, d->sender, one.number);
+        TAILQ_FOREACH_SAFE (u, &l->subs, sub, next) {
+            if (!u->behind || queue_run(u, &one))
+                continue;
+            u->behind = false;
+            s->stats.subscriptions_slow++;
+            subscription_end(u, END_SLOW, false);
+        }
+        position_note(l, d->sender, one.number);
     }
-    return false;
 }
 
 static void late_run(struct use *u, const struct delivery *d)
@@ -259,19 +263,22 @@ void subscription_deliver(void *ctx, const struct delivery *d)
 {
     struct session *s = ctx;
     struct local *l = local_of(s, d->group);
-    struct use *u, *next;
+    struct use *u;
+    bool behind = false;
 
     if (!l)
         return;
-    TAILQ_FOREACH_SAFE (u, &l->subs, sub, next) {
+    TAILQ_FOREACH (u, &l->subs, sub) {
+        u->behind = false;
         if (!u->viewed || (u->no_echo && is_echo(s, u, d)))
             continue;
-        if (u->latest) {
+        if (u->latest)
             late_run(u, d);
-        } else if (!deliver_run(u, d)) {
-            s->stats.subscriptions_slow++;
-            subscription_end(u, END_SLOW, false);
-        }
+        else
+            behind |= u->behind = !queue_run(u, d);
     }
-    position_note(l, d->sender, d->number + d->more);
+    if (behind)
+        deliver_singly(s, l, d);
+    else
+        position_note(l, d->sender, d->number + d->more);
 }

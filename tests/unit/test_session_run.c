@@ -198,6 +198,28 @@ START_TEST(who_does_not_read_ends_slow_within_a_run)
 }
 END_TEST
 
+/* Who gets nothing of a run is not told of what another got of it. */
+START_TEST(each_that_ends_slow_within_a_run_is_told_its_own_last_message)
+{
+    struct session_config config = config_default();
+    config.queue_messages = 10;
+    rig_begin_with(&config);
+    struct client *a = client_in("g", RECV), *b = connect_client();
+    say_open(b, 1, 1, "g", RECV);
+    say_open(b, 2, 2, "full", RECV);
+    rig_turn(NULL);
+    core_event("full", GROUP_VIEW, 5);
+    for (uint64_t n = 1; n <= 6; n++)
+        core_delivers("full", 2, n, "x", 1);
+    deliver_run(1, 4, 3);
+    deliver_run(5, 9, 3);
+    rig_turn(NULL);
+    ck_assert_uint_eq(heard(a, WHAT(END), 0)->end->position[0]->number, 10);
+    ck_assert_uint_eq(heard(b, WHAT(END), 0)->end->position[0]->number, 4);
+    rig_end(a, b);
+}
+END_TEST
+
 START_TEST(the_latest_of_a_run_are_kept)
 {
     struct session_config config = config_default();
@@ -240,6 +262,7 @@ Suite *suite_session_run(void)
     tcase_add_test(t, a_run_goes_on_in_the_next_frame);
     tcase_add_test(t, a_run_of_large_messages_is_cut_at_64_kb);
     tcase_add_test(t, who_does_not_read_ends_slow_within_a_run);
+    tcase_add_test(t, each_that_ends_slow_within_a_run_is_told_its_own_last_message);
     tcase_add_test(t, the_latest_of_a_run_are_kept);
     suite_add_tcase(s, t);
     return s;
