@@ -349,7 +349,7 @@ bool out_room(const struct client *c, uint64_t bytes, uint32_t messages)
     uint64_t waiting = c->out.bytes + c->batch.bytes;
     if (c->aged)
         return false;
-    if (waiting == 0)
+    if (waiting == 0 && messages <= 1)
         return true; /* a queue that is empty takes any one message */
     return waiting + bytes <= config->queue_bytes &&
            c->out.messages + messages <= config->queue_messages;

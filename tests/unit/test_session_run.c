@@ -220,6 +220,23 @@ START_TEST(each_that_ends_slow_within_a_run_is_told_its_own_last_message)
 }
 END_TEST
 
+/* An empty queue takes any one message, and not a run of any length. */
+START_TEST(a_run_takes_no_more_of_an_empty_queue_than_its_cap)
+{
+    struct session_config config = config_default();
+    config.queue_messages = 10;
+    rig_begin_with(&config);
+    struct client *c = client_in("g", RECV);
+    rig_turn(NULL);
+    deliver_run(1, 100, 3);
+    rig_turn(NULL);
+    ck_assert_uint_eq(delivered(c, 0)->deliver->count, 10);
+    ck_assert_ptr_null(delivered(c, 1));
+    ck_assert_uint_eq(heard(c, WHAT(END), 0)->end->position[0]->number, 10);
+    rig_end(c, NULL);
+}
+END_TEST
+
 START_TEST(the_latest_of_a_run_are_kept)
 {
     struct session_config config = config_default();
@@ -263,6 +280,7 @@ Suite *suite_session_run(void)
     tcase_add_test(t, a_run_of_large_messages_is_cut_at_64_kb);
     tcase_add_test(t, who_does_not_read_ends_slow_within_a_run);
     tcase_add_test(t, each_that_ends_slow_within_a_run_is_told_its_own_last_message);
+    tcase_add_test(t, a_run_takes_no_more_of_an_empty_queue_than_its_cap);
     tcase_add_test(t, the_latest_of_a_run_are_kept);
     suite_add_tcase(s, t);
     return s;
