@@ -187,7 +187,7 @@ static void check_deliver(const Qsm__Deliver *d, size_t payload_bytes)
     ck_assert(frame_list_fits(d->n_epoch, d->count));
     for (uint32_t i = 0; i < d->count; i++)
         sum += told_message(d, i).bytes;
-    ck_assert_uint_eq(sum, payload_bytes);
+    ck_assert_uint_eq(sum + (d->count - 1) * (size_t)d->gap, payload_bytes);
 }
 
 struct told_message told_message(const Qsm__Deliver *d, size_t i)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "frame.h"
+#include "property.h"
 #include "session_rig.h"
 #include "suites.h"
 
@@ -267,6 +268,121 @@ START_TEST(the_latest_of_a_run_are_kept)
 }
 END_TEST
 
+/* ---- trains */
+
+/* Datagrams as they land, one behind the other, and what was delivered out of them. */
+struct train {
+    struct buf *body;
+    uint32_t used;
+    uint64_t random;
+    uint64_t number[2], heard[2][2]; /* by group, and of each client */
+    uint32_t in_place;               /* frames whose payloads lie apart */
+};
+
+static uint8_t byte_of(uint32_t g, uint64_t number, uint32_t i)
+{
+    return (uint8_t)(number * 31 + (uint64_t)i * 7 + g * 101);
+}
+
+/* A record of `messages` of one size, behind `heads` bytes. */
+static void record_lands(struct train *t, uint32_t g, uint32_t heads, uint32_t bytes,
+                         uint32_t messages)
+{
+    memset(t->body->data + t->used, 0xaa, heads);
+    t->used += heads;
+    struct delivery d = {.group = rig_handle(g == 0 ? "g" : "h"),
+                         .sender = 2,
+                         .number = t->number[g] + 1,
+                         .epoch = 5,
+                         .body = t->body,
+                         .data = t->body->data + t->used,
+                         .bytes = bytes,
+                         .more = messages - 1,
+                         .lead = heads};
+    for (uint32_t m = 0; m < messages; m++) {
+        t->number[g]++;
+        for (uint32_t i = 0; i < bytes; i++)
+            t->body->data[t->used++] = byte_of(g, t->number[g], i);
+    }
+    if (property_below(&t->random, 50) == 0) { /* it waited for a gap, and was copied */
+        d.body = buf_copy(d.data, (size_t)bytes * messages);
+        d.data = d.body->data;
+        rig_up.deliver(rig_up.ctx, &d);
+        buf_unref(d.body);
+        return;
+    }
+    rig_up.deliver(rig_up.ctx, &d);
+}
+
+static void train_lands(struct train *t)
+{
+    static const uint32_t sizes[] = {90, 300, 511, 512, 700, 1300};
+    uint64_t odd = property_below(&t->random, 3) == 0 ? 3 : 200;
+    uint32_t g = (uint32_t)property_below(&t->random, 2);
+    uint32_t bytes = sizes[property_below(&t->random, 6)];
+    t->body = buf_new(65536);
+    t->used = 0;
+    uint64_t packets = 1 + property_below(&t->random, 45);
+    while (packets-- > 0) {
+        uint32_t heads = 60, end = t->used + 1400;
+        while (t->used + heads + 8 + bytes <= end) {
+            uint32_t fit = (end - t->used - heads - 8) / bytes;
+            bool run = fit > 1 && property_below(&t->random, 2) == 0;
+            record_lands(t, g, heads + 8, bytes, run ? fit : 1);
+            heads = 0;
+            if (property_below(&t->random, odd) == 0)
+                g ^= 1;
+            if (property_below(&t->random, odd) == 0)
+                bytes = sizes[property_below(&t->random, 6)];
+        }
+    }
+    buf_unref(t->body);
+}
+
+static void train_heard(struct train *t, const struct client *c, uint32_t who)
+{
+    const struct told *frame;
+    for (unsigned f = 0; (frame = delivered(c, f)); f++) {
+        const uint8_t *at = frame->payload;
+        t->in_place += frame->deliver->gap > 0;
+        for (uint32_t i = 0; i < frame->deliver->count; i++) {
+            struct told_message m = told_message(frame->deliver, i);
+            uint32_t g = m.group - 1;
+            PROPERTY(m.number == ++t->heard[who][g]);
+            for (uint32_t k = 0; k < m.bytes; k++)
+                PROPERTY(at[k] == byte_of(g, m.number, k));
+            at += m.bytes + frame->deliver->gap;
+        }
+    }
+}
+
+/* Whether payloads are copied or go from where they landed, they arrive byte for byte. */
+START_TEST(what_lands_in_trains_arrives_as_it_was_sent)
+{
+    struct train t = {.random = property_seed("trains")};
+    struct session_config config = config_default();
+    config.queue_messages = 1000000;
+    rig_begin_with(&config);
+    struct client *a = client_in("g", RECV), *b = connect_client();
+    say_open(a, 2, 2, "h", RECV);
+    say_open(b, 1, 1, "g", RECV);
+    rig_turn(NULL);
+    core_event("h", GROUP_VIEW, 5);
+    rig_turn(NULL);
+    for (int turn = 0; turn < 200; turn++) {
+        for (uint64_t n = 1 + property_below(&t.random, 3); n > 0; n--)
+            train_lands(&t);
+        rig_turn(NULL);
+        train_heard(&t, a, 0);
+        train_heard(&t, b, 1);
+        PROPERTY(t.heard[0][0] == t.number[0] && t.heard[0][1] == t.number[1]);
+        PROPERTY(t.heard[1][0] == t.number[0]);
+    }
+    ck_assert_uint_gt(t.in_place, 10);
+    rig_end(a, b);
+}
+END_TEST
+
 Suite *suite_session_run(void)
 {
     Suite *s = suite_create("session_run");
@@ -282,6 +398,7 @@ Suite *suite_session_run(void)
     tcase_add_test(t, each_that_ends_slow_within_a_run_is_told_its_own_last_message);
     tcase_add_test(t, a_run_takes_no_more_of_an_empty_queue_than_its_cap);
     tcase_add_test(t, the_latest_of_a_run_are_kept);
+    tcase_add_test(t, what_lands_in_trains_arrives_as_it_was_sent);
     suite_add_tcase(s, t);
     return s;
 }
