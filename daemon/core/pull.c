@@ -18,6 +18,13 @@ void feed_ready(struct sink *s, struct feed *f)
     s->ready++;
 }
 
+void feed_ready_first(struct sink *s, struct feed *f)
+{
+    TAILQ_INSERT_HEAD(&s->feeds, f, entry);
+    f->ready = true;
+    s->ready++;
+}
+
 void feed_dry(struct sink *s, struct feed *f)
 {
     if (!f->ready)

@@ -23,10 +23,19 @@ void sink_init(struct sink *s);
 /* Registers f at the end of the round; nothing happens when it is registered already. */
 void feed_ready(struct sink *s, struct feed *f);
 
+/* Registers f, which is not registered, as the first of the round. */
+void feed_ready_first(struct sink *s, struct feed *f);
+
 /* Takes f off the list; nothing happens when it is not registered. */
 void feed_dry(struct sink *s, struct feed *f);
 
 /* The feed whose turn it is, moved to the end of the round, or NULL. */
 struct feed *sink_turn(struct sink *s);
+
+/* The same, whose turn goes on until sink_turn; or NULL. */
+static inline struct feed *sink_first(const struct sink *s)
+{
+    return TAILQ_FIRST(&s->feeds);
+}
 
 #endif

@@ -193,8 +193,8 @@ static void message_done(struct send *s, struct group *g)
     }
 }
 
-/* The next unit of the pending message enters all its channels. */
-static void put_unit(struct send *s, struct group *g)
+/* The next unit of the pending message enters all its channels. Returns its bytes. */
+static uint32_t put_unit(struct send *s, struct group *g)
 {
     struct record rec = {.count = 1, .more = g->pending.more, .payload = g->pending.data};
     if (g->count > 1) {
@@ -214,13 +214,13 @@ static void put_unit(struct send *s, struct group *g)
             alone = false;
         }
     }
-    if (++g->index < g->count) {
-        return;
+    if (++g->index == g->count) {
+        message_done(s, g);
+        if (alone) {
+            units_stable(s, g);
+        }
     }
-    message_done(s, g);
-    if (alone) {
-        units_stable(s, g);
-    }
+    return WIRE_RECORD_BYTES + (uint32_t)rec.payload_bytes * (rec.more + 1);
 }
 
 /* ---- the scheduler of feeds */
@@ -274,9 +274,18 @@ static struct group *first_that_waits(struct send *s)
     return NULL;
 }
 
+/* The feed that is first takes no further part. */
+static void turn_over(struct send *s, struct group *g)
+{
+    if (sink_first(&s->feeds) == &g->feed) {
+        s->turn_bytes = 0;
+    }
+    feed_dry(&s->feeds, &g->feed);
+}
+
 static void pass_over(struct send *s, struct group *g, enum verdict v)
 {
-    feed_dry(&s->feeds, &g->feed);
+    turn_over(s, g);
     TAILQ_INSERT_TAIL(&s->waiting, g, waiting);
     g->waits = true;
     if (v != NO_ROOM && v != CLAIMED) {
@@ -296,14 +305,17 @@ void send_pace_due(void *ctx, uint64_t now_us)
 
 static struct group *next_feed(struct send *s)
 {
+    struct feed *f = sink_first(&s->feeds);
+    if (s->turn_bytes > 0 && f != NULL && may_send(GROUP_OF(f)) == MAY_SEND) {
+        return GROUP_OF(f); /* its turn is not over */
+    }
     if (s->reconsider && !TAILQ_EMPTY(&s->waiting)) {
         struct group *g = first_that_waits(s);
         if (g != NULL) {
             return g;
         }
     }
-    struct feed *f;
-    while ((f = sink_turn(&s->feeds)) != NULL) {
+    while ((f = sink_first(&s->feeds)) != NULL) {
         enum verdict v = may_send(GROUP_OF(f));
         if (v == MAY_SEND) {
             return GROUP_OF(f);
@@ -317,7 +329,22 @@ static void ran_dry(struct send *s, struct group *g)
 {
     g->dry = true;
     stop_waiting(s, g);
-    feed_dry(&s->feeds, &g->feed);
+    turn_over(s, g);
+}
+
+/* A feed has sent so many bytes: a turn is about a packet's worth, so that a group gets as much by
+ * messages that come one by one as another by runs. */
+static void count_turn(struct send *s, const struct group *g, uint32_t bytes)
+{
+    if (sink_first(&s->feeds) != &g->feed) {
+        return;
+    }
+    s->turn_bytes += bytes;
+    if (s->turn_bytes + WIRE_OUTER_BYTES + WIRE_PACKET_BYTES + FULL_RECORD_HEAD >=
+        s->ctx->config.datagram_bytes) {
+        sink_turn(&s->feeds);
+        s->turn_bytes = 0;
+    }
 }
 
 /* Bytes that the next messages of a group may take together: what is left of the packet that is
@@ -355,7 +382,13 @@ static bool fill_one(struct send *s)
             return true; /* an unfinished message of another group is in the way */
         }
     }
-    put_unit(s, g);
+    uint32_t bytes = put_unit(s, g);
+    if (g->waits) { /* that was the begin of its turn */
+        stop_waiting(s, g);
+        feed_ready_first(&s->feeds, &g->feed);
+        s->turn_bytes = 0;
+    }
+    count_turn(s, g, bytes);
     if (g->pending.body == NULL && g->dry) {
         ran_dry(s, g);
         return true;
@@ -418,7 +451,7 @@ void send_ready(struct send *s, struct group *g)
 void send_forget(struct send *s, struct group *g)
 {
     stop_waiting(s, g);
-    feed_dry(&s->feeds, &g->feed);
+    turn_over(s, g);
     reconsider(s);
 }
 

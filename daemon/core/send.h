@@ -77,6 +77,7 @@ struct send {
     struct peers *peers;
     struct channel_out *channels;            /* hash by rid, in its order */
     struct sink feeds;                       /* groups with something to send */
+    uint32_t turn_bytes;                     /* that the first of them has sent in its turn */
     struct sink tx;                          /* channels with packets to transmit */
     TAILQ_HEAD(waiting_list, group) waiting; /* passed over, lowest ticket first */
     bool reconsider;                         /* room may have opened for those who wait */

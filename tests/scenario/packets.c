@@ -50,6 +50,34 @@ START_TEST(a_datagram_carries_messages_of_two_groups)
 }
 END_TEST
 
+/* Groups that have something share the packets in turn, though messages of one size come in runs
+ * and others each by itself: while the window is full, too. */
+START_TEST(runs_take_no_more_of_the_packets_than_their_turn)
+{
+    struct sim_config c = sim_config_default();
+    c.hosts = c.groups = 2;
+    c.node.rcvbuf_bytes = 32 << 10; /* some packets in flight at a time */
+    struct story *st = story_with(&c);
+    for (uint32_t i = 0; i < 2; i++) {
+        story_join(st, i, 0);
+        story_join(st, i, 1);
+    }
+    story_sender(st, 0, 0);
+    story_sender(st, 0, 1);
+    story_settle(st);
+    const struct app_group *groups = st->sim->hosts[0].groups;
+    for (uint32_t i = 0; i < 190; i++) { /* more than a new sender's window takes */
+        story_send(st, 0, 0, 100);
+        story_send(st, 0, 1, 100 + i % 2);
+    }
+    while (groups[0].queued > 0)
+        story_run(st, 100);
+    ck_assert_uint_lt(groups[1].queued, 125);
+    story_settle(st);
+    story_end(st);
+}
+END_TEST
+
 /* Packets that follow each other are of one size, so that they can leave as a train; the last one,
  * behind which there is nothing, is as short as it is. */
 START_TEST(packets_that_are_nearly_full_are_padded_to_one_size)
@@ -172,6 +200,7 @@ Suite *suite_packets(void)
     TCase *t = tcase_create("packets");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_datagram_carries_messages_of_two_groups);
+    tcase_add_test(t, runs_take_no_more_of_the_packets_than_their_turn);
     tcase_add_test(t, packets_that_are_nearly_full_are_padded_to_one_size);
     tcase_add_test(t, state_changed_between_ready_and_pull_is_in_the_token_that_leaves);
     suite_add_tcase(s, t);
