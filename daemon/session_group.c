@@ -250,15 +250,22 @@ static void on_view(struct session *s, struct local *l, const struct group_event
     waiters_end(l, WAIT_RECV, 0, "");
 }
 
-static void on_expelled(struct session *s, struct local *l)
+/* The subscriptions are over and begin again with the next view. */
+static void begin_again(struct local *l, enum end_why why)
 {
     struct use *u, *next;
 
-    l->viewed = l->sendable = l->leaving = false;
+    l->viewed = false;
     TAILQ_FOREACH_SAFE (u, &l->subs, sub, next) {
         if (u->viewed)
-            subscription_end(u, END_EXPELLED, true);
+            subscription_end(u, why, true);
     }
+}
+
+static void on_expelled(struct session *s, struct local *l)
+{
+    begin_again(l, END_EXPELLED);
+    l->sendable = l->leaving = false;
     /* Nothing of the old node's numbers is left: those of the new one start again at 1. */
     feed_lose(s, l, "the host was expelled before it was known to be stable", false);
     local_touch(s, l);
@@ -317,6 +324,9 @@ void local_event(void *ctx, const struct group_event *e)
         return;
     case GROUP_EXPELLED:
         on_expelled(s, l);
+        return;
+    case GROUP_GAP:
+        begin_again(l, END_GAP);
         return;
     case GROUP_REFUSED:
         up = (l->viewed ? NODE_RECV : 0) | (l->sendable ? NODE_SEND : 0);

@@ -225,6 +225,8 @@ static void tell_view(struct member *m, struct group *g, uint64_t epoch)
         if (g->leaving) {
             g->leaving = false;
             member_tell(m, g, GROUP_LEFT);
+        } else if (g->want & NODE_RECV) { /* and it was told a view of what the CMS now ends */
+            member_tell(m, g, GROUP_GAP);
         }
     }
 }

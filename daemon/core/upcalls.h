@@ -36,12 +36,14 @@ struct delivery {
 enum group_event_kind {
     GROUP_VIEW,     /* a view of a group this node is a member of, its first one included */
     GROUP_SENDABLE, /* this node may send now: its open-to-send is in the view */
-    GROUP_LEFT,     /* this node is no longer a member, as it asked, or never became one. Opening the
-                     * group to receive again before it comes cancels it: then GROUP_VIEW comes */
-    GROUP_EXPELLED, /* the CMS expelled this node: all of the group is over (it stands for GROUP_LEFT,
-                     * too, where that was to come); what is still wanted the core opens again
-                     * under a new node id, and GROUP_VIEW and GROUP_SENDABLE come anew */
-    GROUP_REFUSED,  /* the CMS refused the open; the handle stays until node_close */
+    GROUP_LEFT, /* this node is no longer a member, as it asked, or never became one. Opening the
+                 * group to receive again before it comes cancels it: then GROUP_VIEW comes */
+    GROUP_EXPELLED, /* the CMS expelled this node: all of the group is over (it stands for
+                     * GROUP_LEFT, too, where that was to come); what is still wanted the core opens
+                     * again under a new node id, and GROUP_VIEW and GROUP_SENDABLE come anew */
+    GROUP_GAP, /* an earlier leave took effect though the group is open to receive again, and its
+                * view was told: this node misses messages until the next GROUP_VIEW */
+    GROUP_REFUSED, /* the CMS refused the open; the handle stays until node_close */
 };
 
 struct group_event {

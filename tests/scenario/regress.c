@@ -353,6 +353,40 @@ START_TEST(the_rest_of_a_large_message_of_the_dead_is_asked_of_who_caches_it)
 }
 END_TEST
 
+/* Host 1 joins, leaves `stays` ms later, before it has a view, and joins again `pauses` ms later.
+ * Returns how many subscriptions have ended with a gap. */
+static unsigned join_leave_join(uint64_t stays, uint64_t pauses)
+{
+    unsigned gaps = 0;
+    struct story *st = story_new(2, 2);
+    story_join(st, 0, 0);
+    story_settle(st);
+    story_join(st, 1, 0);
+    story_run(st, stays * SIM_MS);
+    story_leave(st, 1, 0);
+    story_run(st, pauses * SIM_MS);
+    bool joins = app_subscribe(story_host(st, 1), 0, 0); /* not while it has yet to leave */
+    story_settle(st);
+    for (size_t i = 0; i < st->sim->kept_count; i++) {
+        gaps += strstr(st->sim->kept[i], "why=gap") != NULL;
+    }
+    story_end(st);
+    return joins ? gaps : 0;
+}
+
+/* The leave is told while the join is installed, and the next join while the leave is. */
+START_TEST(a_leave_that_overtakes_the_next_join_ends_the_subscription)
+{
+    unsigned gaps = 0;
+    for (uint64_t stays = 40; stays < 80; stays += 2) {
+        for (uint64_t pauses = 1; pauses < 90; pauses += 4) {
+            gaps += join_leave_join(stays, pauses);
+        }
+    }
+    ck_assert_uint_gt(gaps, 0);
+}
+END_TEST
+
 Suite *suite_regress(void)
 {
     Suite *s = suite_create("regress");
@@ -371,6 +405,7 @@ Suite *suite_regress(void)
     tcase_add_test(t, a_datagram_of_each_of_many_senders_is_under_the_cap_that_is_told);
     tcase_add_test(t, what_an_attempt_with_a_smaller_scope_leaves_out_is_waited_for);
     tcase_add_test(t, what_an_attempt_with_a_larger_scope_froze_goes_on_after_the_change);
+    tcase_add_test(t, a_leave_that_overtakes_the_next_join_ends_the_subscription);
     tcase_add_test(t, the_rest_of_a_large_message_of_the_dead_is_asked_of_who_caches_it);
     suite_add_tcase(s, t);
     return s;

@@ -146,20 +146,28 @@ static void on_deliver(void *ctx, const struct delivery *d)
         deliver_one(ctx, &one);
 }
 
+/* The subscriptions are over and begin again with the next view. */
+static void begin_again(struct host *h, uint32_t g, const char *why)
+{
+    struct app_group *a = &h->groups[g];
+    a->member = false;
+    for (uint32_t c = 0; c < SIM_CONNS_MAX; c++) {
+        if (!a->subscribed[c])
+            continue;
+        sim_trace(h->sim, h->name, "end c=%u g=%s why=%s", h->first_conn + c, h->sim->groups[g],
+                  why);
+        sim_trace(h->sim, h->name, "sub c=%u g=%s", h->first_conn + c, h->sim->groups[g]);
+    }
+}
+
 static void expelled(struct host *h, uint32_t g)
 {
     struct app_group *a = &h->groups[g];
     h->sim->counts.expelled++;
-    a->member = a->sendable = a->leaving = false;
+    a->sendable = a->leaving = false;
     if (!a->mode)
         a->open = false;
-    for (uint32_t c = 0; c < SIM_CONNS_MAX; c++) {
-        if (!a->subscribed[c])
-            continue;
-        sim_trace(h->sim, h->name, "end c=%u g=%s why=expelled", h->first_conn + c,
-                  h->sim->groups[g]);
-        sim_trace(h->sim, h->name, "sub c=%u g=%s", h->first_conn + c, h->sim->groups[g]);
-    }
+    begin_again(h, g, "expelled");
 }
 
 static void on_group(void *ctx, const struct group_event *e)
@@ -184,6 +192,9 @@ static void on_group(void *ctx, const struct group_event *e)
         break;
     case GROUP_EXPELLED:
         expelled(h, g);
+        break;
+    case GROUP_GAP:
+        begin_again(h, g, "gap");
         break;
     case GROUP_REFUSED:
         sim_fail(h->sim, "REFUSED: %s %s: %s", h->name, h->sim->groups[g], e->reason);

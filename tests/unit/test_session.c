@@ -470,6 +470,28 @@ START_TEST(who_asks_and_does_not_read_is_not_served_further)
 }
 END_TEST
 
+START_TEST(a_leave_that_came_late_ends_subscriptions_and_begins_them_again)
+{
+    rig_begin();
+    struct client *c = client_in("g", RECV);
+    core_delivers("g", 2, 7, "x", 1);
+    core_event("g", GROUP_GAP, 5);
+    core_delivers("g", 2, 8, "x", 1);
+    rig_turn(NULL);
+    Qsm__EndEvent *e = heard(c, WHAT(END), 0)->end;
+    ck_assert_uint_eq(e->why, 4);
+    ck_assert(e->rejoined);
+    ck_assert_uint_eq(e->position[0]->number, 7);
+    ck_assert_ptr_null(delivered(c, 1));
+    core_event("g", GROUP_VIEW, 9);
+    core_delivers("g", 2, 9, "y", 1);
+    rig_turn(NULL);
+    ck_assert_uint_eq(heard(c, WHAT(VIEW), 0)->view->epoch, 9);
+    ck_assert_uint_eq(delivered(c, 0)->deliver->number[0], 9);
+    rig_end(c, NULL);
+}
+END_TEST
+
 Suite *suite_session(void)
 {
     Suite *suite = suite_create("session");
@@ -495,6 +517,7 @@ Suite *suite_session(void)
     tcase_add_test(t, one_message_at_a_time_is_timed_until_the_core_pulls_it);
     tcase_add_test(t, long_lists_come_in_several_frames);
     tcase_add_test(t, who_asks_and_does_not_read_is_not_served_further);
+    tcase_add_test(t, a_leave_that_came_late_ends_subscriptions_and_begins_them_again);
     suite_add_tcase(suite, t);
     return suite;
 }
