@@ -126,7 +126,7 @@ strike_in_change() { # victim
     {
         watched=$(one_of $(alive | grep -vx "$1"))
         # In half of them somebody is slow to vote, or everything would be over in 3 ms.
-        ((RANDOM % 2)) || slow=$(one_of $(alive | grep -vx -e "$1" -e "$watched"))
+        ((aimed++ % 2)) || slow=$(one_of $(alive | grep -vx -e "$1" -e "$watched"))
     }
     [[ -z $slow ]] || kill -STOP "${pid[$slow]}"
     exec 9< <(exec tail -n 0 -f --pid=$$ "$work/$watched.trace" | grep --line-buffered -m 1 ' prep ')
@@ -151,7 +151,8 @@ rage() {
         victim=$(one_of $(alive))
         # shellcheck disable=SC2046
         ((RANDOM % 5)) || pause "$(one_of $(alive))"
-        case $((RANDOM % 10)) in
+        # Every third is aimed, whatever the dice say.
+        case $((struck % 3 == 0 ? 9 : RANDOM % 10)) in
         0) strike_cms ;;
         1 | 2 | 3) strike "$victim" ;;
         4) strike "$victim"; strike_cms ;;
@@ -243,7 +244,7 @@ stop_clients() {
 round() { # number
     local name=$1 in_change
     RANDOM=$SEED
-    struck=0 cms_struck=0 paused=0
+    struck=0 cms_struck=0 paused=0 aimed=0
     begin
     rage
     check "kills: all converge after $struck kills, $cms_struck of qsm-cmsd, $paused pauses (SEED=$SEED, rings of $ring_size)" calm_down
