@@ -1,7 +1,8 @@
 /* frame: how messages are cut on a stream, on the Unix socket of qsmd and on the link to the CMS:
  * u32 length | u8 version | u8 kind | u16 header length | header | payloads, little endian. The
  * length excludes itself. A control frame has header length 0: all of its body is one protobuf-c
- * message. A data frame has a protobuf-c header and then raw payloads, back to back. */
+ * message. A data frame has a protobuf-c header and then raw payloads, back to back or as far apart
+ * as the header says. */
 #ifndef QSM_FRAME_H
 #define QSM_FRAME_H
 

@@ -151,6 +151,26 @@ static void take_control(struct daemon *d, const struct frame *f)
     qsm__to_daemon__free_unpacked(m, NULL);
 }
 
+static void put_payloads(struct daemon *d, const Qsm__Submit *s, const struct frame *f)
+{
+    uint8_t gap[256];
+    const uint8_t *at = f->payload;
+
+    if (d->gap == 0) {
+        put_raw(d, f->payload, f->payload_bytes);
+        return;
+    }
+    ck_assert_uint_le(d->gap, sizeof(gap));
+    memset(gap, 0xee, sizeof(gap));
+    for (uint32_t i = 0; i < s->count; i++) {
+        uint32_t bytes = s->bytes[frame_list_at(s->n_bytes, i)];
+        put_raw(d, at, bytes);
+        at += bytes;
+        if (i + 1 < s->count)
+            put_raw(d, gap, d->gap);
+    }
+}
+
 /* What the frame says of its messages it says once, as the client did, or of each of them. */
 static void echo(struct daemon *d, const Qsm__Submit *s, const struct frame *f)
 {
@@ -173,11 +193,12 @@ static void echo(struct daemon *d, const Qsm__Submit *s, const struct frame *f)
     deliver.sender = sender;
     deliver.number = number;
     deliver.epoch = epoch;
+    deliver.gap = d->gap;
     size_t bytes = qsm__deliver__get_packed_size(&deliver);
-    frame_write_head(head, 4, bytes, f->payload_bytes);
+    frame_write_head(head, 4, bytes, f->payload_bytes + (s->count - 1) * (size_t)d->gap);
     qsm__deliver__pack(&deliver, head + FRAME_HEAD_BYTES);
     put_raw(d, head, FRAME_HEAD_BYTES + bytes);
-    put_raw(d, f->payload, f->payload_bytes);
+    put_payloads(d, s, f);
 }
 
 /* All that the daemon relies on; lists are not longer than they have to be. */

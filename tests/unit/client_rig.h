@@ -26,6 +26,7 @@ struct daemon {
     uint64_t serial;     /* of the last Revoke */
     unsigned returned;
     uint32_t frame_messages_max, frames;
+    uint32_t gap;                             /* bytes between the messages that it echoes */
     bool refuse_open, stop_after_hello, mute; /* mute: takes messages, says nothing of them */
     const uint8_t *say;                       /* raw, once the client is greeted */
     size_t say_bytes;

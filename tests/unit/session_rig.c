@@ -190,6 +190,20 @@ static void check_deliver(const Qsm__Deliver *d, size_t payload_bytes)
     ck_assert_uint_eq(sum + (d->count - 1) * (size_t)d->gap, payload_bytes);
 }
 
+/* The payloads, behind one another without gaps. */
+static uint8_t *copy_payloads(const Qsm__Deliver *d, const uint8_t *from, size_t payload_bytes)
+{
+    uint8_t *payload = malloc(payload_bytes + 1), *to = payload;
+    ck_assert_ptr_nonnull(payload);
+    for (uint32_t i = 0; i < d->count; i++) {
+        uint32_t bytes = told_message(d, i).bytes;
+        memcpy(to, from, bytes);
+        to += bytes;
+        from += bytes + (size_t)d->gap;
+    }
+    return payload;
+}
+
 struct told_message told_message(const Qsm__Deliver *d, size_t i)
 {
     ck_assert_uint_lt(i, d->count);
@@ -217,8 +231,7 @@ void rig_parse(struct client *c, const uint8_t *bytes, size_t count)
             t->deliver = qsm__deliver__unpack(NULL, f.header_bytes, f.header);
             ck_assert_ptr_nonnull(t->deliver);
             check_deliver(t->deliver, f.payload_bytes);
-            t->payload = malloc(f.payload_bytes + 1);
-            memcpy(t->payload, f.payload, f.payload_bytes);
+            t->payload = copy_payloads(t->deliver, f.payload, f.payload_bytes);
         }
         bytes += n;
         count -= (size_t)n;

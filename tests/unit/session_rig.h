@@ -35,7 +35,7 @@ struct told {
     struct client *client;
     Qsm__ToClient *control;
     Qsm__Deliver *deliver;
-    uint8_t *payload;
+    uint8_t *payload; /* of all messages, without the gaps between them */
 };
 
 /* What the header of a data frame says of one message. */

@@ -31,6 +31,7 @@
     X(session_grant)                                                                               \
     X(session_input)                                                                               \
     X(session_late)                                                                                \
+    X(session_place)                                                                               \
     X(store)                                                                                       \
     X(suspect)                                                                                     \
     X(timer)                                                                                       \

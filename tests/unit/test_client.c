@@ -359,6 +359,38 @@ START_TEST(who_is_granted_nothing_asks_for_each_message)
 }
 END_TEST
 
+START_TEST(messages_may_lie_apart_in_their_frame)
+{
+    struct daemon d = {.gap = 68};
+    struct seen seen = {0};
+    struct qsm_group *g;
+    struct qsm *q = start(&d, &seen, &g);
+    uint64_t next = 0;
+
+    ck_assert_int_eq(qsm_feed(q, g, make_numbers, &next), 0); /* of two sizes */
+    while (next < 1000)
+        ck_assert_int_gt(qsm_wait(q, WAIT_MS), 0);
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_int_eq(qsm_feed(q, g, NULL, NULL), 0);
+    ck_assert_uint_gt(d.frame_messages_max, 1);
+    ck_assert_int_eq(qsm_send(q, g, "x", 1), 0); /* alone: the gap says nothing */
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(seen.messages, 1001);
+    ck_assert_uint_eq(seen.bytes, 980 * 100 + 20 * 30000 + 1);
+    ck_assert_uint_eq(seen.wrong, 0);
+    finish(&d, q);
+    d = (struct daemon){.gap = 68};
+    memset(&seen, 0, sizeof(seen));
+    q = start(&d, &seen, &g);
+    send_all(q, g, 2000, 80); /* all of one size */
+    ck_assert_int_eq(qsm_flush(q, WAIT_MS), 0);
+    ck_assert_uint_eq(d.frame_messages_max, 64);
+    ck_assert_uint_eq(seen.bytes, 2000 * 80);
+    ck_assert_uint_eq(seen.wrong, 0);
+    finish(&d, q);
+}
+END_TEST
+
 /* How the connection ends when the daemon says this after its greeting. */
 static int hear(const uint8_t *frame, size_t bytes, struct seen *seen)
 {
@@ -415,18 +447,28 @@ START_TEST(headers_that_do_not_add_up_end_the_connection)
         size_t group, bytes, sender, number, epoch; /* entries */
         uint64_t first;
         size_t payload;
+        uint32_t gap;
     } rows[] = {
-        {65, 1, 1, 1, 1, 1, 1, 65 * 4},
-        {UINT32_MAX, 1, 1, 1, 1, 1, 1, 4},
-        {0, 0, 0, 0, 0, 0, 0, 4},
-        {0, 0, 0, 1, 0, 0, 0, 0},
-        {3, 2, 3, 3, 3, 3, 1, 12},
-        {3, 3, 2, 3, 3, 3, 1, 8},
-        {3, 1, 1, 0, 1, 1, 1, 12},
-        {3, 1, 1, 1, 4, 1, 1, 12},
-        {3, 1, 1, 1, 1, 2, 1, 12},
-        {3, 1, 1, 1, 1, 1, 1, 4},
-        {3, 1, 1, 1, 1, 1, UINT64_MAX - 1, 12},
+        {65, 1, 1, 1, 1, 1, 1, 65 * 4, 0},
+        {UINT32_MAX, 1, 1, 1, 1, 1, 1, 4, 0},
+        {0, 0, 0, 0, 0, 0, 0, 4, 0},
+        {0, 0, 0, 1, 0, 0, 0, 0, 0},
+        {3, 2, 3, 3, 3, 3, 1, 12, 0},
+        {3, 3, 2, 3, 3, 3, 1, 8, 0},
+        {3, 1, 1, 0, 1, 1, 1, 12, 0},
+        {3, 1, 1, 1, 4, 1, 1, 12, 0},
+        {3, 1, 1, 1, 1, 2, 1, 12, 0},
+        {3, 1, 1, 1, 1, 1, 1, 4, 0},
+        {3, 1, 1, 1, 1, 1, UINT64_MAX - 1, 12, 0},
+        {3, 1, 1, 1, 1, 1, 1, 12, 5},
+        {3, 1, 1, 1, 1, 1, 1, 21, 5},
+        {3, 1, 3, 1, 1, 1, 1, 23, 5},
+        {3, 1, 1, 1, 1, 1, 1, 27, 5}, /* none behind the last */
+        {1, 1, 1, 1, 1, 1, 1, 9, 5},
+        {1, 1, 1, 1, 1, 1, 1, 3, UINT32_MAX},
+        {64, 1, 1, 1, 1, 1, 1, 256, UINT32_MAX},
+        {64, 1, 1, 1, 1, 1, 1, 193, UINT32_MAX}, /* the sum, in 32 bits */
+        {3, 1, 1, 1, 1, 1, 1, 12, 1u << 31},     /* the gaps are 0, in 32 bits */
     };
     uint32_t groups[4] = {0}, lengths[4] = {4, 4, 4, 4}, senders[4] = {7, 7, 7, 7};
     uint64_t epochs[4] = {3, 3, 3, 3};
@@ -442,6 +484,7 @@ START_TEST(headers_that_do_not_add_up_end_the_connection)
         d.n_sender = rows[i].sender, d.sender = senders;
         d.n_number = rows[i].number, d.number = numbers;
         d.n_epoch = rows[i].epoch, d.epoch = epochs;
+        d.gap = rows[i].gap;
         size_t bytes = write_deliver(&d, rows[i].payload, frame);
         ck_assert_int_eq(hear(frame, bytes, &seen), -EPROTO);
         ck_assert_uint_eq(seen.messages, 0);
@@ -498,6 +541,7 @@ Suite *suite_client(void)
     tcase_add_test(tc, word_of_an_earlier_opening_is_not_of_this_one);
     tcase_add_test(tc, a_revoked_grant_is_given_back_and_not_used);
     tcase_add_test(tc, who_is_granted_nothing_asks_for_each_message);
+    tcase_add_test(tc, messages_may_lie_apart_in_their_frame);
     tcase_add_test(tc, damaged_frames_end_the_connection);
     tcase_add_test(tc, headers_that_do_not_add_up_end_the_connection);
     tcase_add_test(tc, waiting_keeps_its_deadline_and_can_be_woken);
