@@ -203,7 +203,7 @@ struct use {
     bool send, refused;    /* refused: what is submitted is lost at once */
     bool latest;
     bool recv, viewed, no_echo; /* viewed: the subscription has begun */
-    bool rejoining;             /* the next view begins it again, after an expulsion */
+    bool rejoining;             /* the next view begins it again, after an expulsion or a gap */
     bool behind;                /* the run that is being delivered did not fit as a whole */
     TAILQ_ENTRY(use) sub;
     uint64_t last_out;     /* byte of the client's output after its last message */
