@@ -38,7 +38,10 @@
  * cache. */
 #define CACHED_BYTES (256u << 10)
 #define STOP_US 1500000u
-#define MTU_US 1000000u /* at most so often the MTU is read; no turn is made for it */
+/* At most so often the MTU is read and memory that is not needed is freed; no turn is made for it.
+ */
+#define MTU_US 1000000u
+#define TRIM_US 10000000u
 /* When turns follow each other closely and each finds little, the next one waits a little, so that
  * it finds more: a wakeup costs more than a copy. */
 #define BUSY_TURNS 8u      /* in a row before that begins */
@@ -83,7 +86,7 @@ struct loop {
     uint64_t turn_ended_us, datagrams, client_bytes; /* datagrams, bytes: of this turn */
     uint64_t landed; /* bytes of datagrams, since data was begun with */
     unsigned busy_turns;
-    uint64_t mtu_at_us;
+    uint64_t mtu_at_us, trim_at_us;
     uint32_t refused_address; /* that could not be listened to, said once */
     bool linked, refused;     /* what was last told of the CMS */
     uint32_t node_id;
@@ -454,6 +457,16 @@ static void look_at_mtu(struct loop *l)
     udp_look_at_mtu(l->config.udp);
 }
 
+static void trim_memory(struct loop *l)
+{
+    if (l->now_us < l->trim_at_us)
+        return;
+    l->trim_at_us = l->now_us + TRIM_US;
+    node_trim(l->config.node);
+    session_trim(l->config.session);
+    udp_trim(l->config.udp);
+}
+
 /* ---- the turn */
 
 static void stop_when_asked(struct loop *l)
@@ -541,6 +554,7 @@ static void turn(struct loop *l)
         l->again = true;
     tell_status(l);
     look_at_mtu(l);
+    trim_memory(l);
     trace_flush(l->config.trace);
     l->now_us = l->turn_ended_us = clock_now();
     histogram_note(&l->turn_us, l->now_us - started_us);

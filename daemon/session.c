@@ -151,12 +151,10 @@ struct session *session_new(const struct session_config *config)
     TAILQ_INIT(&s->leaving);
     purse_init(&s->purse, config->grant_bytes_all);
     s->serve_round = 1;
-    s->blocks = buf_pool_new(BLOCK_BYTES, BLOCKS_SPARE_MAX);
-    s->runs = buf_pool_new(RUN_BYTES, RUNS_SPARE_MAX);
-    for (uint32_t i = 0; i < COPY_POOLS; i++) {
-        uint32_t bytes = COPY_POOLED_BYTES + (i + 1) * COPY_STEP_BYTES;
-        s->copies[i] = buf_pool_new(bytes, COPIES_SPARE_BYTES / bytes);
-    }
+    s->blocks = buf_pool_new(BLOCK_BYTES);
+    s->runs = buf_pool_new(RUN_BYTES);
+    for (uint32_t i = 0; i < COPY_POOLS; i++)
+        s->copies[i] = buf_pool_new(COPY_POOLED_BYTES + (i + 1) * COPY_STEP_BYTES);
     STAILQ_INIT(&s->spare);
     RB_INIT(&s->by_name);
     return s;
@@ -176,6 +174,14 @@ void session_free(struct session *s)
     for (uint32_t i = 0; i < COPY_POOLS; i++)
         buf_pool_free(s->copies[i]);
     free(s);
+}
+
+void session_trim(struct session *s)
+{
+    buf_pool_trim(s->blocks);
+    buf_pool_trim(s->runs);
+    for (uint32_t i = 0; i < COPY_POOLS; i++)
+        buf_pool_trim(s->copies[i]);
 }
 
 struct upcalls session_upcalls(struct session *s)

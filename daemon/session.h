@@ -77,6 +77,9 @@ struct client *session_next(struct session *s, bool *ret_close);
 void client_set_data(struct client *c, void *data);
 void *client_data(const struct client *c);
 
+/* Frees memory of what passed through that was not needed since the last call. */
+void session_trim(struct session *s);
+
 uint64_t session_deadline(const struct session *s);
 void session_expire(struct session *s, uint64_t now_us);
 

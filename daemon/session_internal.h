@@ -26,7 +26,6 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define IN_PLACE_BYTES 512u  /* a frame whose payloads are referenced together: from this size */
 #define IN_PLACE_MESSAGES 8u /* and so many of them */
 #define BLOCK_BYTES 73728u   /* a full frame of small messages and its header */
-#define BLOCKS_SPARE_MAX 32u /* empty blocks kept for the next client that needs one */
 #define GRANT_BYTES 65536u
 #define GRANT_BYTES_MAX (1u << 20)  /* of a feed that is emptied before its client can refill it */
 #define GRANT_EXTRA_MAX (32u << 20) /* all that is granted above each feed's share */
@@ -35,13 +34,11 @@ enum end_why { END_LEFT = 1, END_SLOW, END_EXPELLED, END_GAP, END_SHUTDOWN };
 #define WATCH_US 5000u         /* how often the trace looks at the gauges */
 #define GRANT_RETRY_US 100000u /* waiting feeds are looked at so often though nothing is freed */
 #define RUN_BYTES 16384u       /* messages to one group that share a copy */
-#define RUNS_SPARE_MAX 128u    /* memory of copies kept for the next */
 /* Shorter copies come from pools of sizes so close together that little is left over; the shortest
  * from malloc, which is quick with them. */
 #define COPY_POOLED_BYTES 512u
 #define COPY_STEP_BYTES 256u
 #define COPY_POOLS ((RUN_BYTES / 4 - COPY_POOLED_BYTES) / COPY_STEP_BYTES)
-#define COPIES_SPARE_BYTES (256u << 10) /* of each size, kept for the next */
 #define QUEUED_SPARE_MAX 4096u          /* entries of queues that are kept for the next */
 #define LEAVING_BYTES 1024u    /* a larger message may be in several packets */
 #define MESSAGE_COST 16u       /* what a message counts beside its bytes */

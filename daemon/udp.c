@@ -303,7 +303,7 @@ int udp_open(struct udp **ret, const struct udp_config *config, char *error, siz
         free(u);
         return fail(-ENOMEM, error, error_bytes, "out of memory");
     }
-    u->pool = buf_pool_new(UDP_TRAIN_BYTES, UDP_SPARE_MAX);
+    u->pool = buf_pool_new(UDP_TRAIN_BYTES);
     for (unsigned i = 0; i < UDP_TRAINS; i++)
         u->landing[i] = buf_pool_get(u->pool, UDP_TRAIN_BYTES);
     u->config = *config;
@@ -340,6 +340,11 @@ void udp_close(struct udp *u)
     buf_pool_free(u->pool);
     free(u->buffers);
     free(u);
+}
+
+void udp_trim(struct udp *u)
+{
+    buf_pool_trim(u->pool);
 }
 
 uint32_t udp_address(const struct udp *u)

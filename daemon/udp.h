@@ -72,6 +72,9 @@ uint32_t udp_mtu(const struct udp *u); /* as last read */
  * go out in fragments, which the log says. To be called now and then; a failed send does so, too.
  */
 void udp_look_at_mtu(struct udp *u);
+
+/* Frees memory for what lands that was not needed since the last call. */
+void udp_trim(struct udp *u);
 uint64_t udp_rcvbuf(const struct udp *u); /* bytes of payload that the data socket was granted */
 int udp_descriptor(const struct udp *u, enum udp_socket socket);
 

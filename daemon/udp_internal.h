@@ -21,7 +21,6 @@
 #define UDP_TRAIN_BYTES 65536u
 #define UDP_SINGLE_BYTES 9216u
 #define UDP_TRAIN_KEPT 16384u /* a train of less is no reason to keep its 64 KB */
-#define UDP_SPARE_MAX 160u    /* landing buffers */
 #define UDP_LANDING_BYTES ((size_t)UDP_BATCH * UDP_SINGLE_BYTES)
 
 /* Where each socket belongs. */

@@ -6,12 +6,20 @@
 #include <string.h>
 
 struct buf_pool {
-    uint32_t bytes, spare_max;
-    uint32_t spare_count, out; /* bufs kept, bufs that somebody refers to */
+    uint32_t bytes;
+    uint32_t out;  /* somebody refers to */
+    uint32_t most; /* of them at once since it was trimmed */
     bool closed;
     uint64_t made;
-    struct buf **spare; /* owned */
+    struct buf **spare; /* the last given back last; owned */
+    uint32_t spare_count, spare_room;
 };
+
+#ifdef __SANITIZE_ADDRESS__
+#define KEEPS false
+#else
+#define KEEPS true
+#endif
 
 static struct buf *make(size_t size, struct buf_pool *pool)
 {
@@ -48,6 +56,16 @@ static void pool_done(struct buf_pool *p)
     free(p);
 }
 
+static void keep(struct buf_pool *p, struct buf *b)
+{
+    if (p->spare_count == p->spare_room) {
+        p->spare_room = p->spare_room > 0 ? p->spare_room * 2 : 16;
+        p->spare = reallocarray(p->spare, p->spare_room, sizeof p->spare[0]);
+        assert(p->spare != NULL);
+    }
+    p->spare[p->spare_count++] = b;
+}
+
 void buf_give_back(struct buf *b)
 {
     struct buf_pool *p = b->pool;
@@ -57,28 +75,28 @@ void buf_give_back(struct buf *b)
         return;
     }
     p->out--;
-    if (!p->closed && p->spare_count < p->spare_max)
-        p->spare[p->spare_count++] = b;
+    if (KEEPS && !p->closed)
+        keep(p, b);
     else
         free(b);
     if (p->closed && p->out == 0)
         pool_done(p);
 }
 
-struct buf_pool *buf_pool_new(uint32_t bytes, uint32_t spare_max)
+struct buf_pool *buf_pool_new(uint32_t bytes)
 {
     struct buf_pool *p = calloc(1, sizeof *p);
 
     assert(p != NULL);
     p->bytes = bytes;
-#ifndef __SANITIZE_ADDRESS__
-    p->spare_max = spare_max;
-#else
-    (void)spare_max;
-#endif
-    p->spare = calloc((size_t)p->spare_max + 1, sizeof p->spare[0]);
-    assert(p->spare != NULL);
     return p;
+}
+
+void buf_pool_trim(struct buf_pool *p)
+{
+    while (p->spare_count > p->most - p->out)
+        free(p->spare[--p->spare_count]);
+    p->most = p->out;
 }
 
 void buf_pool_free(struct buf_pool *p)
@@ -104,7 +122,8 @@ struct buf *buf_pool_get(struct buf_pool *p, size_t size)
         b = make(p->bytes, p);
         p->made++;
     }
-    p->out++;
+    if (++p->out > p->most)
+        p->most = p->out;
     b->refs = 1;
     b->size = (uint32_t)size;
     return b;

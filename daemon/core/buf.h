@@ -47,13 +47,16 @@ static inline void buf_unref(struct buf *b)
 /* A pool keeps bufs of one size that nobody refers to, so that a busy path allocates nothing. Like
  * the bufs it is for one thread. With address sanitizer it keeps none: what is used after the last
  * reference has to be seen. */
-struct buf_pool *buf_pool_new(uint32_t bytes, uint32_t spare_max);
+struct buf_pool *buf_pool_new(uint32_t bytes);
 
 /* No more bufs from it. Those that are out stay good; the last one frees it. NULL is fine. */
 void buf_pool_free(struct buf_pool *p);
 
 /* A buf of size bytes with one reference, from the pool unless it is larger than the pool's. */
 struct buf *buf_pool_get(struct buf_pool *p, size_t size);
+
+/* Frees what is more than were out at once since the last call. To be called now and then. */
+void buf_pool_trim(struct buf_pool *p);
 
 /* How many bufs had to be allocated. */
 uint64_t buf_pool_made(const struct buf_pool *p);

@@ -6,10 +6,6 @@
 #include <string.h>
 #include "context.h"
 
-#define BODIES_SPARE_BYTES                                                                         \
-    (9u << 20) /* what a full window comes to, and what is released meanwhile */
-#define SLABS_SPARE_MAX 128
-
 void context_init(struct context *c, const struct node_config *config, const struct upcalls *up,
                   uint64_t now_us)
 {
@@ -26,9 +22,8 @@ void context_init(struct context *c, const struct node_config *config, const str
     for (int i = 0; i < OUT_CLASSES; i++) {
         sink_init(&c->sinks[i]);
     }
-    c->bodies =
-        buf_pool_new(config->datagram_bytes, BODIES_SPARE_BYTES / (config->datagram_bytes + 1));
-    c->slabs = buf_pool_new(SLAB_BYTES, SLABS_SPARE_MAX);
+    c->bodies = buf_pool_new(config->datagram_bytes);
+    c->slabs = buf_pool_new(SLAB_BYTES);
 }
 
 void context_done(struct context *c)

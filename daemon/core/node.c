@@ -371,6 +371,12 @@ void node_load(struct node *n, uint64_t drops, uint32_t backlog_permille)
 
 /* ---- time */
 
+void node_trim(struct node *n)
+{
+    buf_pool_trim(n->ctx.bodies);
+    buf_pool_trim(n->ctx.slabs);
+}
+
 uint64_t node_deadline(struct node *n)
 {
     return timers_next(&n->ctx.timers);

@@ -79,6 +79,9 @@ uint32_t node_listen_address(const struct node *n);
  * since it was made, and how many thousandths of its receive buffer are in use. */
 void node_load(struct node *n, uint64_t drops, uint32_t backlog_permille);
 
+/* Frees memory of packets that was not needed since the last call. To be called now and then. */
+void node_trim(struct node *n);
+
 /* ---- time */
 
 uint64_t node_deadline(struct node *n);            /* TIMER_NEVER: none */
