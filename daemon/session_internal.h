@@ -169,9 +169,6 @@ struct run {
 /* What a connection sends to a group. What a message touches comes first. */
 struct outbox {
     TAILQ_ENTRY(use) ready, dirty;
-    bool is_ready, is_dirty, wants, is_large; /* on the lists */
-    bool grant_now;                           /* opened: a grant is due, whatever it comes to */
-    bool revoke_now;                          /* the Revoke is not told yet */
     struct queued_list queue;
     uint32_t credit;     /* bytes that the client may still send */
     uint32_t untold;     /* of them, those that it does not know of yet */
@@ -181,6 +178,10 @@ struct outbox {
     uint32_t extra;
     uint32_t need; /* the client waits to send a message that counts so much; 0: none */
     uint32_t counted[GRANT_KINDS];            /* in the purses */
+    bool is_ready, is_dirty;                  /* on the lists */
+    bool wants : 1, is_large : 1;             /* on theirs */
+    bool grant_now : 1;                       /* opened: a grant is due, whatever it comes to */
+    bool revoke_now : 1;                      /* the Revoke is not told yet */
     uint64_t accepted, pulled, settled, told; /* messages, from 1, all under this connection */
     uint64_t base;     /* what the client calls its first message is base + 1 */
     uint64_t revoke;   /* serial of the Revoke that is not answered; 0: none */

@@ -15,9 +15,9 @@ struct channel_out;
 struct place {
     struct view *view; /* a reference */
     uint32_t slot;
+    bool paused;                 /* in the scope of a view change: nothing is sent to the group */
     struct channel_out *channel; /* not owned; NULL: not sent to yet, or nobody else is there */
     uint64_t unit_stable;        /* units stable in this region; counts while channel is set */
-    bool paused;                 /* in the scope of a view change: nothing is sent to the group */
 };
 
 /* A message of more units than one, or behind some that were void. */
