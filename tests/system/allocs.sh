@@ -31,10 +31,6 @@ counter() { # host name
     ctl "$1" stats | awk -v name="$2" '$1 == name { print $2 }'
 }
 
-passed() { # messages more than at the beginning
-    (($(counter h1 messages_sent) - sent >= $1))
-}
-
 # The application of h2 does not read for some time.
 pause() { # seconds
     kill -STOP "${host_pid[recv.h2]}"
