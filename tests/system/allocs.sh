@@ -4,7 +4,7 @@
 #   MESSAGES=1000000 BYTES=1000 ALLOWED=1000 tests/system/allocs.sh
 # One application stops now and then, so that what waits for it grows and shrinks. What goes on
 # meanwhile may take ALLOWED: pings of the CMS, requests for repairs when there is loss, more memory
-# when more waits than ever before.
+# when more waits than of late.
 set -u
 . "$(dirname "$0")/lib.sh"
 system_enter "$@"
@@ -38,11 +38,11 @@ pause() { # seconds
     kill -CONT "${host_pid[recv.h2]}"
 }
 
-# Until a million messages pass without allocations: at first there are some, each time that more
-# waits or is kept for repairs than ever before. A look at the counters allocates, too: there is none
+# Until a million messages pass without allocations: now and then there are some, when more
+# waits or is kept for repairs than of late. A look at the counters allocates, too: there is none
 # while it is counted.
 a_million_pass() {
-    local name before after sent more seconds=2 end=$((SECONDS + 40)) i
+    local name before after sent more seconds=2 end=$((SECONDS + 90)) i
     within 20 eval '(($(counter h1 messages_sent) > 200000))' || return
     while :; do
         before=() after=()
