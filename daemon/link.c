@@ -36,7 +36,7 @@ struct link {
     bool heard; /* there may be something to read */
     uint64_t at_us;      /* DOWN: when to try; CONNECTING: when to give up */
     uint64_t up_us;      /* since when it is UP */
-    uint64_t backoff_us; /* 0: the next failure is the first one */
+    uint64_t backoff_us; /* the last pause between two tries; 0: none since a connection lasted */
     bool said;           /* the log knows that no server answers */
     size_t out_start, out_end;
     uint8_t in[BUFFER_BYTES], out[BUFFER_BYTES];
@@ -124,12 +124,12 @@ static void connection_lost(struct link *l, const char *why, bool elsewhere, uin
     log_notice("the connection to CMS server %s ended: %s", link_server(l), why);
     close_socket(l);
     node_link_down(l->node, now_us);
-    if (elsewhere || short_lived) {
-        next_server(l, now_us);
-    } else {
+    if (!short_lived)
         l->backoff_us = 0;
+    if (elsewhere || short_lived)
+        next_server(l, now_us);
+    else
         l->at_us = now_us;
-    }
 }
 
 static int open_socket(struct link *l)

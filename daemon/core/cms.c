@@ -219,7 +219,6 @@ bool cms_append_pull(struct cms *c, uint64_t *ret_index, const uint8_t **ret_ent
 static void led(struct cms *c, uint64_t now_us)
 {
     c->leading = true;
-    c->lead_us = now_us;
     suspect_lead(c, now_us);
     if (c->state.expelled_count > 0)
         flush_crashed(c, now_us);
@@ -596,7 +595,7 @@ void cms_expire(struct cms *c, uint64_t now_us)
     set_now(c, now_us);
     uint64_t deadline = cms_deadline(c);
     if (deadline != CMS_NEVER && now_us > deadline + LAG_US) {
-        suspect_lagged(c, now_us);
+        suspect_lagged(c, now_us - deadline, now_us);
         flush_lagged(c, now_us);
     }
     suspect_expire(c, now_us);

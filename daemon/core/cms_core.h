@@ -58,7 +58,6 @@ struct cms {
     struct cms_state state;
     uint64_t now_us;  /* as of the last call */
     bool leading;     /* `lead` is durable */
-    uint64_t lead_us; /* since then */
 
     uint64_t next_index;      /* of the next entry to append; 0: cms_lead was not called */
     uint64_t pulled;          /* entries up to this one were given to the shell */

@@ -9,6 +9,7 @@
 #define PROBE_AGAIN_US 1000000  /* after one that said alive */
 #define SILENCE_MAX_US 10000000 /* on the link, whatever others hear */
 #define TAKEOVER_US 5000000     /* for nodes to find a new leader */
+#define LAG_LONG_US 2000000     /* later than this nodes may have given the CMS up, as after 3 s */
 #define LOSSES_US 2000000       /* half of the nodes within this time: judge nobody for as long */
 #define LAG_HOLD_US 500000
 #define MILD_US 10000000    /* expulsions without proof are limited within this time */
@@ -27,7 +28,10 @@ bool suspect_holding(const struct cms *c, uint64_t now_us)
 
 void suspect_lead(struct cms *c, uint64_t now_us)
 {
-    c->suspect = (struct suspect){.next_us = now_us, .ping_us = now_us + PING_US};
+    c->suspect = (struct suspect){.next_us = now_us,
+                                  .ping_us = now_us + PING_US,
+                                  .away_us = now_us,
+                                  .return_us = now_us + TAKEOVER_US};
     for (struct cms_node *n = c->state.nodes; n != NULL; n = n->hh.next)
         n->watch = (struct cms_watch){.down_us = now_us};
 }
@@ -71,14 +75,19 @@ void suspect_heard(struct cms_node *n, uint64_t now_us)
         n->watch.probe = 0; /* it speaks: whatever the members would say */
 }
 
-void suspect_lagged(struct cms *c, uint64_t now_us)
+void suspect_lagged(struct cms *c, uint64_t lag_us, uint64_t now_us)
 {
-    c->suspect.hold_us = now_us + LAG_HOLD_US;
+    struct suspect *s = &c->suspect;
     for (struct cms_node *n = c->state.nodes; n != NULL; n = n->hh.next) {
         if (n->link != NULL)
             n->watch = (struct cms_watch){.heard_us = now_us};
-        else if (n->watch.down_us > c->lead_us)
+        else if (n->watch.down_us > s->away_us)
             n->watch.down_us = now_us;
+    }
+    s->hold_us = now_us + LAG_HOLD_US;
+    if (lag_us >= LAG_LONG_US) {
+        s->away_us = s->hold_us; /* that they went may still have to be read */
+        s->return_us = now_us + TAKEOVER_US;
     }
     sooner(c, now_us);
 }
@@ -257,8 +266,8 @@ static uint64_t down_deadline(const struct cms *c, const struct cms_node *n)
 {
     const struct cms_watch *w = &n->watch;
     uint64_t at = w->down_us + c->config.resume_us;
-    if (w->down_us <= c->lead_us && at < c->lead_us + TAKEOVER_US)
-        at = c->lead_us + TAKEOVER_US;
+    if (w->down_us <= c->suspect.away_us && at < c->suspect.return_us)
+        at = c->suspect.return_us;
     return at;
 }
 

@@ -17,7 +17,9 @@ struct suspect {
     uint64_t ping_us; /* next pings */
     uint64_t ping_count;
     uint64_t hold_us; /* judges nobody before */
-    uint64_t probe;   /* last probe given out */
+    /* A node without a link since away_us or before need not be back earlier than return_us. */
+    uint64_t away_us, return_us;
+    uint64_t probe; /* last probe given out */
     struct {
         uint64_t at_us;
         uint32_t rid;
@@ -34,8 +36,8 @@ void suspect_heard(struct cms_node *n, uint64_t now_us);
 void suspect_probed(struct cms *c, uint32_t by, uint64_t probe, bool alive, uint64_t now_us);
 /* A node says that another does not acknowledge. */
 void suspect_accused(struct cms *c, uint32_t by, struct cms_node *n, uint64_t now_us);
-/* The CMS's own loop was late: all that was missed meanwhile may be its own fault. */
-void suspect_lagged(struct cms *c, uint64_t now_us);
+/* The CMS's own loop was late by so much: all that was missed meanwhile may be its own fault. */
+void suspect_lagged(struct cms *c, uint64_t lag_us, uint64_t now_us);
 bool suspect_holding(const struct cms *c, uint64_t now_us);
 
 uint64_t suspect_deadline(const struct cms *c);

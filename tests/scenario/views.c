@@ -85,6 +85,31 @@ START_TEST(a_dead_senders_message_that_nobody_has_reaches_none)
 }
 END_TEST
 
+/* Nodes that gave up a CMS that slept are on their way back to it when it wakes. */
+START_TEST(a_cms_that_wakes_when_it_is_given_up_expels_nobody)
+{
+    enum { HOSTS = 8 };
+    struct story *st = story_new(HOSTS, 1);
+    for (uint32_t h = 0; h < HOSTS; h++)
+        story_join(st, h, 0);
+    story_settle(st);
+    story_skip(st);
+    cmshost_pause(st->sim, st->sim->now_us + 10 * SIM_S);
+    uint32_t away = 0;
+    for (int ms = 0; ms < 4000 && away < HOSTS / 2; ms++) {
+        story_run(st, SIM_MS);
+        away = 0;
+        for (uint32_t h = 0; h < HOSTS; h++)
+            away += !story_host(st, h)->link;
+    }
+    ck_assert_uint_eq(away, HOSTS / 2);
+    cmshost_pause(st->sim, st->sim->now_us);
+    story_run(st, 6 * SIM_S);
+    story_never(st, "cms expel *");
+    story_end(st);
+}
+END_TEST
+
 START_TEST(a_cms_that_restarts_goes_on_with_the_same_epoch)
 {
     struct story *st = story_new(3, 1);
@@ -193,6 +218,7 @@ Suite *suite_views(void)
     tcase_add_test(t, a_message_is_delivered_in_the_view_in_which_it_was_sent);
     tcase_add_test(t, a_dead_senders_message_that_one_has_reaches_all_in_all_regions);
     tcase_add_test(t, a_dead_senders_message_that_nobody_has_reaches_none);
+    tcase_add_test(t, a_cms_that_wakes_when_it_is_given_up_expels_nobody);
     tcase_add_test(t, a_cms_that_restarts_goes_on_with_the_same_epoch);
     tcase_add_test(t, a_dead_receiver_is_expelled_and_holds_nobody_up);
     tcase_add_test(t, a_host_that_starts_again_is_a_new_node);

@@ -90,7 +90,7 @@ void host_boot(struct host *h)
     app_boot(h);
     h->node = node_new(&h->config, &up, s->now_us);
     assert(h->node);
-    simlink_try(s, h);
+    simlink_try(s, h, 0);
     host_wake(h, s->now_us);
 }
 
@@ -154,12 +154,13 @@ void host_wake(struct host *h, uint64_t at_us)
     sim_at(h->sim, at_us, wake_due, h, at_us);
 }
 
-static void drop_link(struct host *h)
+/* Who gives the CMS up waits before it tries again: it may have done that often. */
+static void drop_link(struct host *h, bool given_up)
 {
     simlink_close(h->sim, h->link, true);
     h->link = NULL;
     node_link_down(h->node, h->sim->now_us);
-    simlink_try(h->sim, h);
+    simlink_try(h->sim, h, given_up ? rng_range(&h->sim->random, 20 * SIM_MS, SIM_S) : 0);
 }
 
 static void read_link(struct host *h)
@@ -178,8 +179,9 @@ static void read_link(struct host *h)
         if (bad < 0)
             sim_fail(h->sim, "LINK: %s refuses bytes of the CMS: %d", h->name, bad);
     }
-    if (p->fin || node_link_reset(h->node))
-        drop_link(h);
+    bool reset = node_link_reset(h->node);
+    if (p->fin || reset)
+        drop_link(h, reset);
 }
 
 static void write_link(struct host *h)
@@ -195,7 +197,7 @@ static void write_link(struct host *h)
         simlink_send(h->sim, l, TO_CMS, bytes, n);
     }
     if (node_link_reset(h->node))
-        drop_link(h);
+        drop_link(h, true);
 }
 
 static unsigned drain(struct host *h, enum net_class net, unsigned max)

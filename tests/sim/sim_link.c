@@ -204,13 +204,6 @@ void simlink_free_all(struct sim *s)
 
 /* ---- the beginning of a link */
 
-static void try_again(struct sim *s, void *ctx, uint64_t boots)
-{
-    struct host *h = ctx;
-    if (!s->ending && h->node && h->boots == boots && !h->link)
-        simlink_try(s, h);
-}
-
 static void connected(struct sim *s, void *ctx, uint64_t boots)
 {
     struct host *h = ctx;
@@ -218,8 +211,7 @@ static void connected(struct sim *s, void *ctx, uint64_t boots)
         return;
     bool there = s->cms.cms && s->now_us >= h->exiled_until_us && cms_reachable(s, h);
     if (!there) {
-        sim_at(s, s->now_us + rng_range(&s->random, 20 * SIM_MS, 100 * SIM_MS), try_again, h,
-               h->boots);
+        simlink_try(s, h, rng_range(&s->random, 20 * SIM_MS, 100 * SIM_MS));
         return;
     }
     struct link *l = calloc(1, sizeof(*l));
@@ -236,8 +228,10 @@ static void connected(struct sim *s, void *ctx, uint64_t boots)
     cmshost_wake(s, s->now_us);
 }
 
-void simlink_try(struct sim *s, struct host *h)
+void simlink_try(struct sim *s, struct host *h, uint64_t wait_us)
 {
-    sim_at(s, s->now_us + 2 * s->link_delay_us + rng_below(&s->random, s->link_jitter_us + 1),
+    sim_at(s,
+           s->now_us + wait_us + 2 * s->link_delay_us +
+               rng_below(&s->random, s->link_jitter_us + 1),
            connected, h, h->boots);
 }

@@ -54,7 +54,7 @@ static const struct kind kinds[] = {
     {FAULT_no_tokens, 0.25, 3, false, 20 * SIM_MS, 1500 * SIM_MS, 0, false, 0.1, 1},
     {FAULT_cms_crash, 0.3, 3, false, 5 * SIM_MS, 3 * SIM_S, 0, false, 0.4, 4},
     {FAULT_cms_step, 0.35, 4, false, 5 * SIM_MS, 2 * SIM_S, 0, false, 0.7, 8},
-    {FAULT_cms_pause, 0.25, 2, false, 50 * SIM_MS, 2500 * SIM_MS, 0, false, 0.2, 2},
+    {FAULT_cms_pause, 0.25, 2, false, 50 * SIM_MS, 8 * SIM_S, 0, true, 0.2, 2},
     {FAULT_link_cut, 0.4, 6, true, 0, 0, 0, true, 0.5, 12},
     {FAULT_exile, 0.3, 2, true, 50 * SIM_MS, 2 * SIM_S, 0, false, 0.3, 3},
     {FAULT_silence, 0.3, 3, true, 50 * SIM_MS, 2500 * SIM_MS, 0, false, 0.2, 2},

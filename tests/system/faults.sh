@@ -210,7 +210,33 @@ the_cms_is_away() { # test seconds-of-stream command
     cluster_end "$name"
 }
 
-tests=${*:-receiver sender one_hears cms_stopped cms_killed}
+# The daemons have tried for long before there is a CMS, and it wakes when they have just given it up.
+the_cms_wakes_when_it_is_given_up() {
+    local name="CMS given up" host before
+    cluster_begin
+    host_add h1 h2 h3
+    for host in "${hosts[@]}"; do
+        qsmd_start "$host"
+    done
+    sleep 2
+    cms_start
+    for host in "${hosts[@]}"; do
+        check "$name: $host is admitted" within 10 admitted "$host"
+        ctl "$host" join stream
+    done
+    before=$(nodes)
+    kill -STOP "${pid[cms]}"
+    for host in "${hosts[@]}"; do
+        within 10 grep -q 'it does not answer' "$work/$host.log" || say "$host waits for the CMS"
+    done
+    kill -CONT "${pid[cms]}"
+    sleep 3
+    check "$name: epoch and node ids are as before" test "$(nodes)" = "$before" ||
+        diff <(echo "$before") <(nodes)
+    cluster_end "$name"
+}
+
+tests=${*:-receiver sender one_hears cms_stopped cms_killed cms_given_up}
 for test in $tests; do
     case $test in
     receiver) a_receiver_dies_and_comes_back ;;
@@ -218,6 +244,7 @@ for test in $tests; do
     one_hears) the_sender_dies_when_only_one_hears_it ;;
     cms_stopped) the_cms_is_away "CMS stopped for 10 s" 27 stop_cms_for_10_seconds ;;
     cms_killed) the_cms_is_away "CMS killed" 8 kill_cms ;;
+    cms_given_up) the_cms_wakes_when_it_is_given_up ;;
     *) say "FAIL no such test: $test" ;;
     esac
 done

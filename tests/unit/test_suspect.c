@@ -164,6 +164,33 @@ START_TEST(nodes_get_5_s_to_find_a_new_leader)
 }
 END_TEST
 
+/* They gave it up meanwhile, and their links' ends are read before and after it finds that out. */
+START_TEST(nodes_get_5_s_to_come_back_to_a_cms_that_was_asleep_for_long)
+{
+    struct world *w = members(5, 1);
+    w->now_us += 5000 * MS;
+    w->ping_us = w->now_us + 100 * MS;
+    world_cut(w, &w->peers[1]);
+    cms_expire(w->cms, w->now_us);
+    world_run(w, 20 * MS);
+    world_cut(w, &w->peers[2]);
+    world_cut(w, &w->peers[3]);
+    world_run(w, 4900 * MS);
+    world_link(w, &w->peers[1]);
+    world_link(w, &w->peers[2]);
+    ck_assert_uint_eq(cms_epoch(w->cms), 1);
+    world_run(w, 200 * MS);
+    ck_assert_uint_eq(cms_epoch(w->cms), 2);
+    ck_assert(is_member(w, w->peers[1].id));
+    ck_assert(is_member(w, w->peers[2].id));
+    ck_assert(!is_member(w, w->peers[3].id));
+    world_cut(w, &w->peers[4]); /* who goes later than that is dead */
+    world_run(w, 200 * MS);
+    ck_assert(!is_member(w, w->peers[4].id));
+    world_free(w);
+}
+END_TEST
+
 static void accuse(struct world *w, struct world_peer *by, uint32_t id)
 {
     char reason[] = "no acknowledgement";
@@ -293,6 +320,7 @@ Suite *suite_suspect(void)
     tcase_add_test(tests, whose_network_loses_most_nodes_at_once_judges_nobody_for_a_while);
     tcase_add_test(tests, a_cms_that_was_asleep_blames_nobody);
     tcase_add_test(tests, nodes_get_5_s_to_find_a_new_leader);
+    tcase_add_test(tests, nodes_get_5_s_to_come_back_to_a_cms_that_was_asleep_for_long);
     tcase_add_test(tests, one_accuser_is_not_enough);
     tcase_add_test(tests, who_two_neighbours_and_the_probe_can_not_reach_is_expelled_but_not_many);
     tcase_add_test(tests, an_accused_that_others_reach_stays);
