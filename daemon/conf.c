@@ -49,7 +49,7 @@ static const struct conf_key qsmd_keys[] = {
      UINT64_C(1) << 36},
     {CONF_TOP, "reassembly_bytes", &conf_kind_u64, Q(reassembly_bytes), "67108864", 1u << 24,
      UINT64_C(1) << 36},
-    {CONF_CLIENT, "queue_bytes", &conf_kind_u64, Q(client_queue_bytes), "16777216", 1u << 16,
+    {CONF_CLIENT, "queue_bytes", &conf_kind_u64, Q(client_queue_bytes), "67108864", 1u << 16,
      UINT64_C(1) << 32},
     {CONF_CLIENT, "queue_messages", &conf_kind_u32, Q(client_queue_messages), "1048576", 16,
      1u << 24},
