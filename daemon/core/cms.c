@@ -59,6 +59,11 @@ static void set_now(struct cms *c, uint64_t now_us)
 {
     assert(now_us >= c->now_us); /* a node's silence would become an eternity */
     c->now_us = now_us;
+    uint64_t deadline = cms_deadline(c);
+    if (deadline != CMS_NEVER && now_us > deadline + LAG_US) {
+        suspect_lagged(c, now_us - deadline, now_us);
+        flush_lagged(c, now_us);
+    }
 }
 
 static void free_answer(struct cms_answer *answer)
@@ -593,11 +598,6 @@ uint64_t cms_deadline(struct cms *c)
 void cms_expire(struct cms *c, uint64_t now_us)
 {
     set_now(c, now_us);
-    uint64_t deadline = cms_deadline(c);
-    if (deadline != CMS_NEVER && now_us > deadline + LAG_US) {
-        suspect_lagged(c, now_us - deadline, now_us);
-        flush_lagged(c, now_us);
-    }
     suspect_expire(c, now_us);
     flush_expire(c, now_us);
 }

@@ -258,13 +258,21 @@ static void start(struct cms *c, uint64_t now_us)
     begin(c, now_us);
 }
 
-/* Only deaths start another attempt, which takes all that is known. */
+/* Only deaths and stops of the CMS start another attempt, which takes all that is known. Who gave
+ * the CMS up while it was stopped is waited for: until then nobody is held up, as all left the last
+ * one. */
 static void restart(struct cms *c, uint64_t now_us)
 {
     if (!is_settled(c))
         return;
+    struct cms_plan plan;
+    plan_build(&c->state, &plan);
+    if (!all_linked(c, &plan) && now_us < c->suspect.return_us) {
+        plan_done(&plan);
+        return;
+    }
     drop_attempt(&c->flush);
-    plan_build(&c->state, &c->flush.plan);
+    c->flush.plan = plan;
     begin(c, now_us);
 }
 
@@ -647,6 +655,7 @@ static uint64_t judge_us(const struct cms *c)
     uint64_t young = f->attempt_us + ATTEMPT_MIN_US;
     at = at > young ? at : young;
     at = at > f->judge_us ? at : f->judge_us;
+    at = at > c->suspect.return_us ? at : c->suspect.return_us;
     return at > c->suspect.hold_us ? at : c->suspect.hold_us;
 }
 
@@ -678,7 +687,8 @@ void flush_expire(struct cms *c, uint64_t now_us)
 void flush_lagged(struct cms *c, uint64_t now_us)
 {
     struct flush *f = &c->flush;
-    f->progress_us = now_us;
+    f->start_us = now_us;
+    f->progress_us = now_us > c->suspect.return_us ? now_us : c->suspect.return_us;
     if (f->phase != FLUSH_PREP && f->phase != FLUSH_CUT)
         return;
     f->due = true; /* who missed the CMS for a second has left the attempt */

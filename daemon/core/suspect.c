@@ -8,8 +8,9 @@
 #define PROBE_US 500000         /* time that members have to answer */
 #define PROBE_AGAIN_US 1000000  /* after one that said alive */
 #define SILENCE_MAX_US 10000000 /* on the link, whatever others hear */
-#define TAKEOVER_US 5000000     /* for nodes to find a new leader */
-#define LAG_LONG_US 2000000     /* later than this nodes may have given the CMS up, as after 3 s */
+#define TAKEOVER_US 5000000     /* for nodes to find the leader */
+#define LAG_LONG_US 1000000 /* nodes give it up after 3 s, some of which its disk may have taken   \
+                             */
 #define LOSSES_US 2000000       /* half of the nodes within this time: judge nobody for as long */
 #define LAG_HOLD_US 500000
 #define MILD_US 10000000    /* expulsions without proof are limited within this time */
@@ -84,11 +85,10 @@ void suspect_lagged(struct cms *c, uint64_t lag_us, uint64_t now_us)
         else if (n->watch.down_us > s->away_us)
             n->watch.down_us = now_us;
     }
-    s->hold_us = now_us + LAG_HOLD_US;
-    if (lag_us >= LAG_LONG_US) {
-        s->away_us = s->hold_us; /* that they went may still have to be read */
-        s->return_us = now_us + TAKEOVER_US;
-    }
+    if (s->hold_us < now_us + LAG_HOLD_US)
+        s->hold_us = now_us + LAG_HOLD_US;
+    if (lag_us >= LAG_LONG_US) /* that they went may still have to be read */
+        s->away_us = s->return_us = now_us + TAKEOVER_US;
     sooner(c, now_us);
 }
 

@@ -154,7 +154,7 @@ void host_wake(struct host *h, uint64_t at_us)
     sim_at(h->sim, at_us, wake_due, h, at_us);
 }
 
-/* Who gives the CMS up waits before it tries again: it may have done that often. */
+/* Who gives the CMS up waits before it is back: it may try other servers first. */
 static void drop_link(struct host *h, bool given_up)
 {
     simlink_close(h->sim, h->link, true);

@@ -227,12 +227,13 @@ the_cms_wakes_when_it_is_given_up() {
     before=$(nodes)
     kill -STOP "${pid[cms]}"
     for host in "${hosts[@]}"; do
-        within 10 grep -q 'it does not answer' "$work/$host.log" || say "$host waits for the CMS"
+        check "$name: $host gives the CMS up" within 10 grep -q 'it does not answer' "$work/$host.log"
     done
     kill -CONT "${pid[cms]}"
-    sleep 3
+    sleep 6 # who is not back by then is expelled
     check "$name: epoch and node ids are as before" test "$(nodes)" = "$before" ||
         diff <(echo "$before") <(nodes)
+    check "$name: a join works again" ctl h2 join after
     cluster_end "$name"
 }
 

@@ -282,6 +282,53 @@ START_TEST(a_cms_that_was_asleep_in_a_flush_begins_it_again)
 }
 END_TEST
 
+/* Who gave it up meanwhile has as long to come back as after a takeover, and the flush waits. */
+START_TEST(a_cms_that_was_asleep_in_a_flush_waits_for_who_gave_it_up)
+{
+    struct four f = four_nodes();
+    f.b->no_report = true;
+    world_want(f.w, f.d, 2, "x", 1);
+    world_run(f.w, 100 * MS);
+    ck_assert_uint_eq(f.a->prep_count, 1);
+    f.w->now_us += 4000 * MS;
+    f.w->ping_us = f.w->now_us + 100 * MS;
+    world_cut(f.w, f.b);
+    cms_expire(f.w->cms, f.w->now_us);
+    world_run(f.w, 4500 * MS);
+    ck_assert_uint_eq(f.a->prep_count, 1);
+    f.b->no_report = false;
+    world_link(f.w, f.b);
+    world_run(f.w, 200 * MS);
+    ck_assert_uint_eq(f.a->prep_count, 2);
+    ck_assert_uint_eq(cms_epoch(f.w->cms), 2);
+    ck_assert(!f.b->closed);
+    ck_assert_ptr_nonnull(world_region(f.b));
+    world_free(f.w);
+}
+END_TEST
+
+/* It seems to have waited for links for so long that it would begin without them. */
+START_TEST(a_cms_that_was_asleep_before_a_flush_waits_for_who_gave_it_up)
+{
+    struct four f = four_nodes();
+    world_cut(f.w, f.b);
+    world_cut(f.w, f.c);
+    world_want(f.w, f.d, 2, "x", 1);
+    world_run(f.w, 50 * MS);
+    f.w->now_us += 7000 * MS;
+    f.w->ping_us = f.w->now_us + 100 * MS;
+    world_link(f.w, f.b);
+    world_run(f.w, 4500 * MS);
+    ck_assert_uint_eq(f.a->prep_count, 0);
+    world_link(f.w, f.c);
+    world_run(f.w, 200 * MS);
+    ck_assert_uint_eq(f.a->prep_count, 1);
+    ck_assert_uint_eq(cms_epoch(f.w->cms), 2);
+    ck_assert(world_region(f.b) != NULL && world_region(f.c) != NULL);
+    world_free(f.w);
+}
+END_TEST
+
 START_TEST(votes_of_another_attempt_do_not_count)
 {
     struct four f = four_nodes();
@@ -404,6 +451,8 @@ Suite *suite_flush(void)
     tcase_add_test(tests, the_source_that_several_wait_for_is_expelled_before_them);
     tcase_add_test(tests, who_left_an_attempt_gets_another_before_anybody_is_blamed);
     tcase_add_test(tests, a_cms_that_was_asleep_in_a_flush_begins_it_again);
+    tcase_add_test(tests, a_cms_that_was_asleep_in_a_flush_waits_for_who_gave_it_up);
+    tcase_add_test(tests, a_cms_that_was_asleep_before_a_flush_waits_for_who_gave_it_up);
     tcase_add_test(tests, votes_of_another_attempt_do_not_count);
     tcase_add_test(tests, a_new_leader_voids_the_attempt_and_begins_again);
     tcase_add_test(tests, what_the_log_has_is_installed_though_the_leader_died_before_it_said_so);

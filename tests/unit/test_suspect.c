@@ -168,14 +168,14 @@ END_TEST
 START_TEST(nodes_get_5_s_to_come_back_to_a_cms_that_was_asleep_for_long)
 {
     struct world *w = members(5, 1);
-    w->now_us += 5000 * MS;
+    w->now_us += 1700 * MS;
     w->ping_us = w->now_us + 100 * MS;
     world_cut(w, &w->peers[1]);
     cms_expire(w->cms, w->now_us);
-    world_run(w, 20 * MS);
+    world_run(w, 900 * MS);
     world_cut(w, &w->peers[2]);
     world_cut(w, &w->peers[3]);
-    world_run(w, 4900 * MS);
+    world_run(w, 4000 * MS);
     world_link(w, &w->peers[1]);
     world_link(w, &w->peers[2]);
     ck_assert_uint_eq(cms_epoch(w->cms), 1);
