@@ -248,7 +248,7 @@ refusal() {
 
 cluster_begin
 host_add h1 h2 h3 h4
-qsmd_start h1
+qsmd_start h1 'client { queue_bytes = 16777216 }' # holds a message of 16 MiB, not what latest() sends
 within 10 test -S "$work/h1.sock"
 without_cms
 cms_start
