@@ -41,7 +41,7 @@
 /* At most so often the MTU is read and memory that is not needed is freed; no turn is made for it.
  */
 #define MTU_US 1000000u
-#define TRIM_US 25000000u
+#define TRIM_US 25000000u /* twice that, and memory is back to idle: in 60 s */
 /* When turns follow each other closely and each finds little, the next one waits a little, so that
  * it finds more: a wakeup costs more than a copy. */
 #define BUSY_TURNS 8u      /* in a row before that begins */

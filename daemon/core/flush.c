@@ -258,9 +258,8 @@ static void start(struct cms *c, uint64_t now_us)
     begin(c, now_us);
 }
 
-/* Only deaths and stops of the CMS start another attempt, which takes all that is known. Who gave
- * the CMS up while it was stopped is waited for: until then nobody is held up, as all left the last
- * one. */
+/* Only deaths and lags of the CMS start another attempt, which takes all that is known. Who gave
+ * the CMS up meanwhile is waited for first: who has not voted left the last attempt and sends. */
 static void restart(struct cms *c, uint64_t now_us)
 {
     if (!is_settled(c))

@@ -9,8 +9,7 @@
 #define PROBE_AGAIN_US 1000000  /* after one that said alive */
 #define SILENCE_MAX_US 10000000 /* on the link, whatever others hear */
 #define TAKEOVER_US 5000000     /* for nodes to find the leader */
-#define LAG_LONG_US 1000000 /* nodes give it up after 3 s, some of which its disk may have taken   \
-                             */
+#define LAG_LONG_US 1000000     /* nodes may have given the CMS up: its disk may add to this */
 #define LOSSES_US 2000000       /* half of the nodes within this time: judge nobody for as long */
 #define LAG_HOLD_US 500000
 #define MILD_US 10000000    /* expulsions without proof are limited within this time */

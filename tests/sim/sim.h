@@ -380,7 +380,7 @@ struct link {
     uint64_t silent_until_us;
     struct pipe pipes[2];
 };
-void simlink_try(struct sim *s, struct host *h, uint64_t wait_us); /* again and again */
+void simlink_try(struct sim *s, struct host *h, uint64_t wait_us); /* until it is there */
 void simlink_send(struct sim *s, struct link *l, int to, const uint8_t *bytes, size_t count);
 void simlink_close(struct sim *s, struct link *l, bool by_node); /* an orderly end of one side */
 void simlink_cut(struct sim *s, struct link *l);

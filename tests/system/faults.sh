@@ -167,6 +167,10 @@ nodes() {
     done
 }
 
+nodes_are_as_before() { # test nodes
+    check "$1: epoch and node ids are as before" test "$(nodes)" = "$2" || diff <(echo "$2") <(nodes)
+}
+
 stop_cms_for_10_seconds() {
     local from=$SECONDS
     before=$(nodes)
@@ -201,8 +205,7 @@ the_cms_is_away() { # test seconds-of-stream command
         check "$name: $host has every line in order" within 10 got_all "$host"
     done
     sleep 3
-    check "$name: epoch and node ids are as before" test "$(nodes)" = "$before" ||
-        diff <(echo "$before") <(nodes)
+    nodes_are_as_before "$name" "$before"
     for host in "${receivers[@]}"; do
         check "$name: $host's client ends cleanly" stream_stop "$host" || cat "$work/$host.end"
     done
@@ -231,8 +234,7 @@ the_cms_wakes_when_it_is_given_up() {
     done
     kill -CONT "${pid[cms]}"
     sleep 6 # who is not back by then is expelled
-    check "$name: epoch and node ids are as before" test "$(nodes)" = "$before" ||
-        diff <(echo "$before") <(nodes)
+    nodes_are_as_before "$name" "$before"
     check "$name: a join works again" ctl h2 join after
     cluster_end "$name"
 }
